@@ -1,0 +1,164 @@
+//! How a run ended, and why a call got no proper answer: both as data, and the sentence for each.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{clock, text};
+
+/// Every due event ends in exactly one of these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    Ok,
+    Failed,
+    TimedOut,
+    Interrupted,
+    /// Never started; the record's reason says why.
+    Skipped,
+}
+
+impl Outcome {
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Failed => "failed",
+            Self::TimedOut => "timed_out",
+            Self::Interrupted => "interrupted",
+            Self::Skipped => "skipped",
+        }
+    }
+
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::Ok, Self::Failed, Self::TimedOut, Self::Interrupted, Self::Skipped]
+            .into_iter()
+            .find(|o| o.word() == word)
+    }
+}
+
+/// What became of a run that did not end ok.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Then {
+    #[default]
+    None,
+    Held,
+    Requeued,
+    Dropped,
+}
+
+impl Then {
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Held => "held",
+            Self::Requeued => "requeued",
+            Self::Dropped => "dropped",
+        }
+    }
+
+    pub fn from_word(word: &str) -> Self {
+        [Self::Held, Self::Requeued, Self::Dropped].into_iter().find(|then| then.word() == word).unwrap_or_default()
+    }
+}
+
+/// Why a call to a site got no proper answer.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum Failure {
+    #[error("cannot be reached: {0}")]
+    NotReached(String),
+    #[error("php-fpm's queue is full (connect says try again)")]
+    QueueFull,
+    #[error("no complete answer: {0}; PHP may still be at work")]
+    Unclear(String),
+    #[error("did not answer within {}", clock::span(*.0))]
+    TimedOut(i64),
+    #[error("answers with an error: {0}")]
+    ServerError(String),
+    #[error("is in maintenance mode")]
+    Maintenance { retry_after_s: Option<u64> },
+    #[error("is misconfigured: {0}")]
+    Misconfigured(String),
+    #[error("PHP's clock differs from this one by {} (signatures are good for 60 s)", clock::span(*.0))]
+    Clock(i64),
+    #[error("is looked after by runner `{}`", text::safe(.name))]
+    Stale { name: String, expected_ms: Option<i64>, epoch: Option<i64> },
+    #[error("has epoch {} now, less than this runner's: the database was put back from a backup", .0.unwrap_or(0))]
+    UnknownEpoch(Option<i64>),
+    #[error("is another WordPress install ({}) than the one that was pinned; it is a copy, or the site moved", text::safe(.0))]
+    WrongInstall(String),
+    #[error("was busy: a lock of its database was not free within a second")]
+    Busy,
+    #[error("cannot use its database: {0}")]
+    Database(String),
+    #[error("has a `cron` option that cannot be read: {0}; nothing was written")]
+    Corrupt(String),
+    #[error("does not know that run")]
+    NoSuchRun,
+    #[error("refused: {0}")]
+    State(String),
+    #[error("refused the request: {code}{}{}", if .message.is_empty() { "" } else { ": " }, text::safe(.message))]
+    Refused { code: String, message: String },
+}
+
+impl Failure {
+    /// What to do about it, and whether trying again is safe; the second half of every message.
+    pub fn advice(&self) -> &'static str {
+        match self {
+            Self::NotReached(_) => "nothing was started; it is tried again by itself",
+            Self::QueueFull => {
+                "every php-fpm worker is taken; nothing was started; raise pm.max_children or lower `lanes`"
+            }
+            Self::Unclear(_) | Self::TimedOut(_) => "the journal decides what was done; asking again is safe",
+            Self::ServerError(_) => "nothing was started; see the error log of PHP; it is tried again by itself",
+            Self::Maintenance { .. } => "nothing was started; it is tried again by itself",
+            Self::Misconfigured(_) => "nothing was started; put it right, then `wp-cron-runner check --connect`",
+            Self::Clock(_) => "nothing was started; set both clocks (NTP)",
+            Self::Stale { .. } => "nothing was started; only one runner looks after a site; stop one of them",
+            Self::UnknownEpoch(_) => "nothing was started; the runner takes the site over anew",
+            Self::WrongInstall(_) => {
+                "nothing was started; where the site moved, `wp-cron-runner plugin install SITE` pins the new one; a copy wants a key of its own"
+            }
+            Self::Busy => "nothing was started; trying again is safe",
+            Self::Database(_) => "nothing was started; it is tried again by itself",
+            Self::Corrupt(_) => "restore the option from a backup; trying again is safe",
+            Self::NoSuchRun => "see `wp-cron-runner history` for run ids",
+            Self::State(_) => "nothing was changed; see `wp-cron-runner history`",
+            Self::Refused { .. } => {
+                "nothing was started; do plugin and runner have the same version? `wp-cron-runner plugin status SITE`"
+            }
+        }
+    }
+
+    pub fn sentence(&self, site: &str) -> String {
+        format!("site `{site}` {self}; {}", self.advice())
+    }
+
+    /// PHP may have got the request, so that something may be running.
+    pub fn may_have_started(&self) -> bool {
+        matches!(self, Self::Unclear(_) | Self::TimedOut(_))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_and_values_are_one_to_one() {
+        for outcome in [Outcome::Ok, Outcome::Failed, Outcome::TimedOut, Outcome::Interrupted, Outcome::Skipped] {
+            assert_eq!(Outcome::from_word(outcome.word()), Some(outcome));
+            assert_eq!(serde_json::to_value(outcome).unwrap(), outcome.word());
+        }
+        for then in [Then::None, Then::Held, Then::Requeued, Then::Dropped] {
+            assert_eq!(Then::from_word(then.word()), then);
+        }
+    }
+
+    #[test]
+    fn a_sentence_says_what_failed_and_what_to_do() {
+        let sentence = Failure::Misconfigured("a redirect to https://x.example/".into()).sentence("shop");
+        assert_eq!(
+            sentence,
+            "site `shop` is misconfigured: a redirect to https://x.example/; nothing was started; put it right, then `wp-cron-runner check --connect`"
+        );
+    }
+}

@@ -1,0 +1,246 @@
+//! Frames out of a stream in which a hook may print anything.
+//!
+//! A frame is one line: marker, number, MAC, JSON. Everything else is output of the event that is running. The reader
+//! keeps at most one frame's length in memory, whatever the stream does: a line that does not begin with the marker is
+//! output from its first byte on.
+
+use super::Frame;
+use super::signature::Key;
+
+/// The longest frame that is believed; a longer line is output.
+const LONGEST_FRAME: usize = 1 << 20;
+
+#[derive(Debug)]
+pub enum Piece {
+    Frame(Box<Frame>),
+    Output(Vec<u8>),
+    /// A line with a right MAC that this version cannot read.
+    Unreadable(String),
+}
+
+#[derive(Debug)]
+pub struct FrameReader {
+    key: Key,
+    nonce: String,
+    marker: Vec<u8>,
+    /// The beginning of a line, as long as it may still become a frame.
+    line: Vec<u8>,
+    /// The rest of this line is output.
+    in_output: bool,
+    /// A line break that is output only if no frame follows it.
+    held_break: bool,
+    last_seq: Option<u64>,
+    output: Vec<u8>,
+    pieces: Vec<Piece>,
+    /// Frames whose number is missing: something swallowed them.
+    pub swallowed: u64,
+}
+
+impl FrameReader {
+    pub fn new(key: Key, nonce: String) -> Self {
+        let marker = key.marker(&nonce).into_bytes();
+        Self {
+            key,
+            nonce,
+            marker,
+            line: Vec::new(),
+            in_output: false,
+            held_break: false,
+            last_seq: None,
+            output: Vec::new(),
+            pieces: Vec::new(),
+            swallowed: 0,
+        }
+    }
+
+    /// Reads the next bytes of the stream; gives what they complete, in order.
+    pub fn push(&mut self, mut bytes: &[u8]) -> Vec<Piece> {
+        while let Some(first) = bytes.first() {
+            if self.in_output {
+                bytes = self.read_output(bytes);
+            } else if *first == b'\n' && self.line.is_empty() {
+                self.break_line();
+                bytes = bytes.get(1..).unwrap_or_default();
+            } else {
+                bytes = self.read_candidate(bytes);
+            }
+        }
+        self.flush_output();
+        std::mem::take(&mut self.pieces)
+    }
+
+    /// The stream is over: what looked like the beginning of a frame was output.
+    pub fn finish(&mut self) -> Vec<Piece> {
+        self.release_break();
+        self.output.append(&mut self.line);
+        self.flush_output();
+        std::mem::take(&mut self.pieces)
+    }
+
+    fn read_output<'b>(&mut self, bytes: &'b [u8]) -> &'b [u8] {
+        let Some(at) = bytes.iter().position(|byte| *byte == b'\n') else {
+            self.output.extend_from_slice(bytes);
+            return &[];
+        };
+        let (text, rest) = bytes.split_at(at);
+        self.output.extend_from_slice(text);
+        self.in_output = false;
+        self.break_line();
+        rest.get(1..).unwrap_or_default()
+    }
+
+    fn read_candidate<'b>(&mut self, bytes: &'b [u8]) -> &'b [u8] {
+        let room = LONGEST_FRAME.saturating_sub(self.line.len());
+        let end = bytes.iter().position(|byte| *byte == b'\n');
+        let (text, rest) = bytes.split_at(end.unwrap_or(bytes.len()).min(room));
+        self.line.extend_from_slice(text);
+        let compared = self.line.len().min(self.marker.len());
+        let may_be_frame = self.line.get(..compared) == self.marker.get(..compared);
+        if may_be_frame && rest.first() == Some(&b'\n') {
+            self.end_candidate();
+            return rest.get(1..).unwrap_or_default();
+        }
+        if !may_be_frame || self.line.len() >= LONGEST_FRAME {
+            self.release_break();
+            self.output.append(&mut self.line);
+            self.in_output = true;
+        }
+        rest
+    }
+
+    fn end_candidate(&mut self) {
+        let line = std::mem::take(&mut self.line);
+        match self.read_frame(&line) {
+            Some(piece) => {
+                self.held_break = false;
+                self.flush_output();
+                self.pieces.push(piece);
+            }
+            None => {
+                self.release_break();
+                self.output.extend_from_slice(&line);
+                self.break_line();
+            }
+        }
+    }
+
+    fn read_frame(&mut self, line: &[u8]) -> Option<Piece> {
+        let line = std::str::from_utf8(line.get(self.marker.len()..)?).ok()?;
+        let (seq, rest) = line.split_once(':')?;
+        let (mac, json) = rest.split_once(' ')?;
+        let seq: u64 = seq.parse().ok()?;
+        if !self.key.is_frame_mac(&self.nonce, seq, json, mac) || self.last_seq.is_some_and(|last| seq <= last) {
+            return None;
+        }
+        self.swallowed += seq - self.last_seq.map_or(0, |last| last + 1);
+        self.last_seq = Some(seq);
+        Some(match serde_json::from_str(json) {
+            Ok(frame) => Piece::Frame(Box::new(frame)),
+            Err(error) => Piece::Unreadable(error.to_string()),
+        })
+    }
+
+    fn break_line(&mut self) {
+        self.release_break();
+        self.held_break = true;
+    }
+
+    fn release_break(&mut self) {
+        if std::mem::take(&mut self.held_break) {
+            self.output.push(b'\n');
+        }
+    }
+
+    fn flush_output(&mut self) {
+        if !self.output.is_empty() {
+            self.pieces.push(Piece::Output(std::mem::take(&mut self.output)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NONCE: &str = "0123456789abcdef0123456789abcdef";
+
+    fn key() -> Key {
+        Key::from_hex(&"1f".repeat(32)).unwrap()
+    }
+
+    /// Each frame as `<next>`, output as it is, one after the other.
+    fn read(chunks: &[&[u8]]) -> (String, u64) {
+        let mut reader = FrameReader::new(key(), NONCE.to_string());
+        let mut pieces: Vec<Piece> = Vec::new();
+        for chunk in chunks {
+            pieces.extend(reader.push(chunk));
+        }
+        pieces.extend(reader.finish());
+        let text = pieces.iter().map(|piece| match piece {
+            Piece::Frame(frame) => match frame.as_ref() {
+                Frame::Next { next } => format!("<{}>", next.unwrap_or(0)),
+                other => format!("<{other:?}>"),
+            },
+            Piece::Output(bytes) => crate::text::lossy(bytes),
+            Piece::Unreadable(_) => "<unreadable>".to_string(),
+        });
+        (text.collect(), reader.swallowed)
+    }
+
+    fn frame(seq: u64, next: i64) -> String {
+        key().frame(NONCE, seq, &format!(r#"{{"t":"next","next":{next}}}"#))
+    }
+
+    #[test]
+    fn output_and_frames_are_told_apart_at_every_cut() {
+        let stream = format!("before{}a\nb{}{}\n\nend\nwpcr1:", frame(0, 1), frame(1, 2), frame(2, 3));
+        let expected = "before<1>a\nb<2><3>\n\nend\nwpcr1:";
+        for cut in 0..=stream.len() {
+            let (head, tail) = stream.as_bytes().split_at(cut);
+            assert_eq!(read(&[head, tail]).0, expected, "cut at {cut}");
+        }
+        let bytes: Vec<&[u8]> = stream.as_bytes().chunks(1).collect();
+        assert_eq!(read(&bytes).0, expected);
+    }
+
+    #[test]
+    fn a_frame_needs_its_mac_and_a_higher_number() {
+        let forged = frame(1, 2).replace("\"next\":2", "\"next\":9");
+        let (text, _) = read(&[frame(0, 1).as_bytes(), forged.as_bytes()]);
+        assert!(text.starts_with("<1>\nwpcr1:") && text.contains("\"next\":9}"), "{text}");
+        let (text, _) = read(&[frame(3, 1).as_bytes(), frame(3, 1).as_bytes()]);
+        assert!(text.starts_with("<1>\nwpcr1:"), "a repeated frame is output: {text}");
+        let other = Key::from_hex(&"2f".repeat(32)).unwrap().frame(NONCE, 0, "{}");
+        assert_eq!(read(&[other.as_bytes()]).0, other);
+    }
+
+    #[test]
+    fn missing_numbers_are_counted() {
+        assert_eq!(read(&[frame(0, 1).as_bytes(), frame(4, 2).as_bytes()]), ("<1><2>".to_string(), 3));
+        assert_eq!(read(&[frame(7, 2).as_bytes()]).1, 7);
+    }
+
+    #[test]
+    fn an_endless_line_is_never_kept() {
+        let mut reader = FrameReader::new(key(), NONCE.to_string());
+        let marker = key().marker(NONCE);
+        let mut seen = reader.push(marker.as_bytes()).len();
+        let block = vec![b'x'; 64 * 1024];
+        for _ in 0..1600 {
+            for piece in reader.push(&block) {
+                let Piece::Output(bytes) = piece else { panic!("no frame was sent") };
+                seen += bytes.len();
+            }
+            assert!(reader.line.capacity() <= 4 * LONGEST_FRAME && reader.output.capacity() <= 4 * LONGEST_FRAME);
+        }
+        assert_eq!(seen, 1600 * block.len() + marker.len());
+    }
+
+    #[test]
+    fn a_frame_of_a_later_version_is_told_from_garbage() {
+        let unknown = key().frame(NONCE, 0, r#"{"t":"something new"}"#);
+        assert_eq!(read(&[unknown.as_bytes()]).0, "<Unknown>");
+        let garbage = key().frame(NONCE, 0, "[not json");
+        assert_eq!(read(&[garbage.as_bytes()]).0, "<unreadable>");
+    }
+}

@@ -1,6 +1,7 @@
 #![allow(dead_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 mod clock;
+mod config;
 mod outcome;
 mod protocol;
 mod text;

@@ -1,0 +1,246 @@
+//! The configuration as the program uses it: everything resolved, nothing optional that is needed. `check`, `run` and
+//! every other command read it with the same code.
+
+pub mod file;
+pub mod problem;
+pub mod secret;
+mod sites;
+mod units;
+
+use std::fs;
+use std::io::Read;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::Url;
+use secrecy::SecretString;
+use toml::de::DeTable;
+
+use crate::protocol::signature::Key;
+use crate::text;
+use file::{Problems, Table};
+use problem::{Level, Problem, Refused};
+
+pub const DEFAULT_PATH: &str = "/etc/wp-cron-runner/config.toml";
+const LARGEST_FILE: u64 = 16 << 20;
+
+#[derive(Debug)]
+pub struct Config {
+    pub path: PathBuf,
+    pub runner: Runner,
+    pub sites: Vec<Arc<Site>>,
+    pub history: History,
+    /// What is legal and probably not wanted, ready to print.
+    pub warnings: Vec<String>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Runner {
+    pub name: String,
+    pub state_dir: PathBuf,
+    pub listen: SocketAddr,
+    pub max_parallel: usize,
+    pub drain: Duration,
+}
+
+#[derive(Debug, Clone)]
+pub struct History {
+    pub age: Duration,
+    pub size: u64,
+}
+
+#[derive(Debug, Clone)]
+pub struct Site {
+    pub name: String,
+    /// The WordPress root on this machine, where it is known.
+    pub path: Option<PathBuf>,
+    pub url: Url,
+    pub trigger: Trigger,
+    pub secret_file: PathBuf,
+    /// The first signs. Empty only for commands that may make the file.
+    pub keys: Vec<Key>,
+    pub timeout: Duration,
+    pub lanes: usize,
+    pub rescan: Duration,
+    pub grace: Duration,
+    /// The Host header, as the site must see it.
+    pub host: String,
+    pub hooks: Vec<Hook>,
+}
+
+#[derive(Debug, Clone)]
+pub enum Trigger {
+    FastCgi(Address),
+    Http { ca_file: Option<PathBuf>, connect_to: Option<SocketAddr>, basic_auth: Option<SecretString> },
+}
+
+/// Where php-fpm listens.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Address {
+    Unix(PathBuf),
+    Tcp(SocketAddr),
+}
+
+impl std::fmt::Display for Address {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Unix(path) => write!(out, "{}", path.display()),
+            Self::Tcp(address) => write!(out, "{address}"),
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct Hook {
+    /// A glob.
+    pub name: String,
+    pub timeout: Option<Duration>,
+    pub interrupted: Option<Interrupted>,
+}
+
+/// What becomes of an interrupted or timed out event of a hook.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Interrupted {
+    Hold,
+    Drop,
+}
+
+impl Site {
+    pub fn trigger_word(&self) -> &'static str {
+        match self.trigger {
+            Trigger::FastCgi(_) => "fastcgi",
+            Trigger::Http { .. } => "http",
+        }
+    }
+
+    /// `/blog/?wp-cron-runner=due`
+    pub fn path_and_query(&self, call: &str) -> String {
+        format!("{}/?wp-cron-runner={call}", self.url.path().trim_end_matches('/'))
+    }
+
+    /// The first `[[site.hook]]` that matches and has a time limit, else the site's.
+    pub fn timeout_of(&self, hook: &str) -> Duration {
+        let own = self
+            .hooks
+            .iter()
+            .filter(|pattern| text::matches_glob(&pattern.name, hook))
+            .find_map(|pattern| pattern.timeout);
+        own.unwrap_or(self.timeout)
+    }
+
+    pub fn policies(&self) -> Vec<(String, String)> {
+        let word = |interrupted| match interrupted {
+            Interrupted::Hold => "hold".to_string(),
+            Interrupted::Drop => "drop".to_string(),
+        };
+        self.hooks.iter().filter_map(|hook| Some((hook.name.clone(), word(hook.interrupted?)))).collect()
+    }
+}
+
+/// Whether a secret file must be there already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Secrets {
+    Needed,
+    MayBeMissing,
+}
+
+pub fn read(path: &Path, secrets: Secrets) -> Result<Config, Refused> {
+    let source = read_file(path)?;
+    parse(path, source, secrets)
+}
+
+fn read_file(path: &Path) -> Result<String, Refused> {
+    let expected = "a TOML file with mode 0600 to 0640; config/wp-cron-runner.toml is the shortest useful one";
+    let refuse = |message: String| Refused::unreadable(path, message, expected);
+    let file = fs::File::open(path).map_err(|error| {
+        let uid = rustix::process::geteuid().as_raw();
+        refuse(format!("cannot be read by uid {uid}: {error}"))
+    })?;
+    if file.metadata().is_ok_and(|metadata| metadata.is_dir()) {
+        return Err(refuse("is a directory".into()));
+    }
+    let mut bytes = Vec::new();
+    file.take(LARGEST_FILE + 1).read_to_end(&mut bytes).map_err(|error| refuse(error.to_string()))?;
+    if bytes.len() as u64 > LARGEST_FILE {
+        return Err(refuse("is larger than 16 MiB".into()));
+    }
+    String::from_utf8(bytes)
+        .map_err(|error| refuse(format!("is not UTF-8 text (byte {})", error.utf8_error().valid_up_to())))
+}
+
+fn parse(path: &Path, source: String, secrets: Secrets) -> Result<Config, Refused> {
+    let (table, errors) = DeTable::parse_recoverable(&source);
+    let problems = Problems::default();
+    for error in &errors {
+        problems.add(Level::Error, error.span().unwrap_or(0..0), error.message().trim_end(), "TOML");
+    }
+    let config =
+        if errors.is_empty() { resolve(path, &Table::root(&table, &problems), &problems, secrets) } else { None };
+    let problems = problems.into_sorted();
+    let failed = problems.iter().any(|problem| problem.level == Level::Error);
+    match config {
+        Some(mut config) if !failed => {
+            config.warnings = problems.iter().map(|warning| sentence(path, &source, warning)).collect();
+            Ok(config)
+        }
+        _ => {
+            drop(table);
+            Err(Refused { path: path.to_path_buf(), source, problems })
+        }
+    }
+}
+
+fn sentence(path: &Path, source: &str, problem: &Problem) -> String {
+    format!("{}: {}; expected {}", problem::place(path, source, problem), problem.message, problem.expected)
+}
+
+fn resolve(path: &Path, root: &Table<'_>, problems: &Problems, secrets: Secrets) -> Option<Config> {
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    let runner = runner(&root.table("runner"), folder);
+    let history = root.table("history");
+    let history_limits = History {
+        age: history.duration("age", Duration::from_secs(3600)..Duration::from_secs(3650 * 86_400)).unwrap_or(days(30)),
+        size: history.size("size", 1_000_000).unwrap_or(200_000_000),
+    };
+    history.finish();
+    let sites = sites::resolve(&root.tables("site"), folder, problems, secrets);
+    root.finish();
+    if sites.is_empty() {
+        problems.add(Level::Error, 0..0, "the configuration names no site", "at least one [[site]]");
+    }
+    let sites = sites.into_iter().map(Arc::new).collect();
+    Some(Config { path: path.to_path_buf(), runner, sites, history: history_limits, warnings: Vec::new() })
+}
+
+const fn days(count: u64) -> Duration {
+    Duration::from_secs(count * 86_400)
+}
+
+fn runner(table: &Table<'_>, folder: &Path) -> Runner {
+    let name = table.text("name", "a name of 1 to 64 characters").map_or_else(host_name, toml::Spanned::into_inner);
+    let state_dir = table.text("state_dir", "a folder that the runner may write");
+    let state_dir = state_dir.map_or(PathBuf::from("/var/lib/wp-cron-runner"), |dir| folder.join(dir.into_inner()));
+    let expected =
+        "an address on this machine, such as \"127.0.0.1:9747\": what is served there is for this machine alone";
+    let mut listen = SocketAddr::from(([127, 0, 0, 1], 9747));
+    if let Some(text) = table.text("listen", expected) {
+        match text.get_ref().parse::<SocketAddr>() {
+            Ok(address) if address.ip().is_loopback() => listen = address,
+            _ => table.wrong("listen", text.span(), &format!("\"{}\"", text::safe_cut(text.get_ref(), 80)), expected),
+        }
+    }
+    let max_parallel = table.whole("max_parallel", 1..1025).unwrap_or(8);
+    let drain = table.duration("drain", Duration::ZERO..days(1)).unwrap_or(Duration::from_secs(60));
+    table.finish();
+    Runner { name, state_dir, listen, max_parallel, drain }
+}
+
+fn host_name() -> String {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    if name.is_empty() { "runner".to_string() } else { name }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,271 @@
+//! `[[site]]` and `[[site.hook]]`, resolved.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use reqwest::Url;
+use toml::Spanned;
+
+use super::file::{Problems, Table};
+use super::problem::Level;
+use super::secret::{self, Refusal};
+use super::{Address, Hook, Interrupted, Secrets, Site, Trigger, days};
+use crate::text;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+pub fn resolve(tables: &[Table<'_>], folder: &Path, problems: &Problems, secrets: Secrets) -> Vec<Site> {
+    let mut seen: HashMap<String, ()> = HashMap::new();
+    let mut sites = Vec::new();
+    for table in tables {
+        let reader = Reader { table, folder, secrets };
+        if let Some(site) = reader.site() {
+            if seen.insert(site.name.clone(), ()).is_some() {
+                let message = format!("two sites have the name `{}`", site.name);
+                problems.add(Level::Error, table.span.clone(), message, "a name of its own for each [[site]]");
+            }
+            sites.push(site);
+        }
+    }
+    sites
+}
+
+struct Reader<'a> {
+    table: &'a Table<'a>,
+    folder: &'a Path,
+    secrets: Secrets,
+}
+
+impl Reader<'_> {
+    /// Reads every key, also after the first wrong one, so that all problems are told.
+    fn site(&self) -> Option<Site> {
+        let table = self.table;
+        let name = self.name();
+        let path = self.path("path", "the folder that holds wp-load.php");
+        let url = self.url();
+        let trigger = self.trigger(url.as_ref(), path.as_ref());
+        let (secret_file, keys) = self.keys(name.as_deref());
+        let timeout = table.duration("timeout", SECOND..days(30)).unwrap_or(Duration::from_secs(600));
+        let lanes = table.whole("lanes", 1..129).unwrap_or(2);
+        let rescan = table.duration("rescan", SECOND * 5..days(1)).unwrap_or(Duration::from_secs(60));
+        let grace = table.duration("grace", SECOND..days(7)).unwrap_or(Duration::from_secs(600));
+        let host = self.host(url.as_ref());
+        let hooks = table.tables("hook").iter().filter_map(hook).collect();
+        self.schedule();
+        table.finish();
+        let (name, url) = (name?, url?.into_inner());
+        let host = host?;
+        Some(Site { name, path, url, trigger: trigger?, secret_file, keys, timeout, lanes, rescan, grace, host, hooks })
+    }
+
+    fn name(&self) -> Option<String> {
+        let expected = "1 to 64 of the characters a-z 0-9 _ -";
+        let Some(name) = self.table.text("name", expected) else {
+            self.table.missing("name", expected);
+            return None;
+        };
+        let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '-';
+        if name.get_ref().len() > 64 || !name.get_ref().chars().all(is_plain) {
+            self.wrong("name", &name, expected);
+            return None;
+        }
+        Some(name.into_inner())
+    }
+
+    fn wrong(&self, key: &str, value: &Spanned<String>, expected: &str) {
+        self.table.wrong(key, value.span(), &format!("\"{}\"", text::safe_cut(value.get_ref(), 80)), expected);
+    }
+
+    fn path(&self, key: &'static str, expected: &str) -> Option<PathBuf> {
+        self.table.text(key, expected).map(|path| self.folder.join(path.into_inner()))
+    }
+
+    fn url(&self) -> Option<Spanned<Url>> {
+        let expected = "the site's address, such as \"https://shop.example\"";
+        let Some(text) = self.table.text("url", expected) else {
+            self.table.missing("url", expected);
+            return None;
+        };
+        let part = match Url::parse(text.get_ref()) {
+            _ if text.get_ref().contains(char::is_whitespace) => "without a space",
+            Err(_) => expected,
+            Ok(url) if !matches!(url.scheme(), "http" | "https") => "https:// or http://",
+            Ok(url) if url.host_str().is_none_or(str::is_empty) => "a host name",
+            Ok(url) if !url.username().is_empty() || url.password().is_some() => {
+                "no user and password in it; `basic_auth_file` names a file for these"
+            }
+            Ok(url) if url.fragment().is_some() || url.query().is_some() => {
+                "no query and no fragment: the home address alone"
+            }
+            Ok(url) => return Some(Spanned::new(text.span(), url)),
+        };
+        self.wrong("url", &text, part);
+        None
+    }
+
+    fn host(&self, url: Option<&Spanned<Url>>) -> Option<String> {
+        let expected = "a host name, and a port where the site's address has one";
+        if let Some(host) = self.table.text("host", expected) {
+            let is_plain = |c: char| c.is_ascii_alphanumeric() || ".-:[]_".contains(c);
+            if host.get_ref().chars().all(is_plain) {
+                return Some(host.into_inner().to_ascii_lowercase());
+            }
+            self.wrong("host", &host, expected);
+            return None;
+        }
+        let url = url?.get_ref();
+        let host = url.host_str()?.to_ascii_lowercase();
+        Some(url.port().map_or(host.clone(), |port| format!("{host}:{port}")))
+    }
+
+    fn trigger(&self, url: Option<&Spanned<Url>>, path: Option<&PathBuf>) -> Option<Trigger> {
+        let expected = "\"fastcgi\" or \"http\"";
+        let word = self.table.text("trigger", expected);
+        let address = self.fastcgi();
+        let http = self.http(url);
+        match word.as_ref().map(|word| word.get_ref().as_str()) {
+            Some("http") => http,
+            None if address.is_none() => http,
+            Some("fastcgi") | None => {
+                if path.is_none() {
+                    self.table
+                        .missing("path", "the folder that holds wp-load.php: the trigger `fastcgi` names files in it");
+                }
+                if address.is_none() {
+                    self.table.missing("fastcgi", FASTCGI);
+                }
+                address.map(Trigger::FastCgi)
+            }
+            Some(_) => {
+                if let Some(word) = &word {
+                    self.wrong("trigger", word, expected);
+                }
+                None
+            }
+        }
+    }
+
+    fn fastcgi(&self) -> Option<Address> {
+        let text = self.table.text("fastcgi", FASTCGI)?;
+        let value = text.get_ref();
+        let value = value.strip_prefix("unix:").unwrap_or(value);
+        if value.starts_with('/') {
+            return Some(Address::Unix(PathBuf::from(value)));
+        }
+        match value.parse::<SocketAddr>() {
+            // FastCGI has no signature of its own: who can connect can run any PHP file.
+            Ok(address) if address.ip().is_loopback() => return Some(Address::Tcp(address)),
+            _ => self.wrong("fastcgi", &text, FASTCGI),
+        }
+        None
+    }
+
+    fn http(&self, url: Option<&Spanned<Url>>) -> Option<Trigger> {
+        let ca_file = self.path("ca_file", "a file with certificates (PEM)");
+        let connect_to = self.connect_to();
+        let basic_auth_file = self.path("basic_auth_file", "a file with user:password, mode 0600");
+        let basic_auth = basic_auth_file.and_then(|path| match secret::user_and_password(&path) {
+            Ok(auth) => Some(auth),
+            Err(refusal) => {
+                self.table.wrong(
+                    "basic_auth_file",
+                    self.table.span.clone(),
+                    &refusal.to_string(),
+                    "user:password, mode 0600",
+                );
+                None
+            }
+        });
+        let insecure = self.table.flag("insecure").unwrap_or(false);
+        let is_fastcgi = self.table.text("fastcgi", FASTCGI).is_some();
+        let url = url?;
+        let is_near = is_loopback(url.get_ref()) || connect_to.is_some_and(|address| address.ip().is_loopback());
+        if url.get_ref().scheme() == "http" && !is_near && !insecure && !is_fastcgi {
+            let message = format!("`url` is \"{}\", which leaves this machine in the clear", url.get_ref());
+            self.table.refuse(url.span(), message, "https://, or `insecure = true`");
+        }
+        Some(Trigger::Http { ca_file, connect_to, basic_auth })
+    }
+
+    fn connect_to(&self) -> Option<SocketAddr> {
+        let expected = "an address and a port, such as \"10.0.0.5:443\"";
+        let text = self.table.text("connect_to", expected)?;
+        match text.get_ref().parse::<SocketAddr>() {
+            Ok(address) if !is_link_local(address.ip()) => Some(address),
+            _ => {
+                self.wrong("connect_to", &text, expected);
+                None
+            }
+        }
+    }
+
+    fn keys(&self, name: Option<&str>) -> (PathBuf, Vec<crate::protocol::signature::Key>) {
+        let expected = "the file with the site's key, mode 0600";
+        let written = self.table.text("secret_file", expected);
+        let span = written.as_ref().map_or(self.table.span.clone(), Spanned::span);
+        let file = written.map_or(format!("{}.key", name.unwrap_or("site")), Spanned::into_inner);
+        let file = self.folder.join(file);
+        match secret::keys(&file) {
+            Ok(keys) => (file, keys),
+            Err(Refusal::Missing(_)) if self.secrets == Secrets::MayBeMissing || name.is_none() => (file, Vec::new()),
+            Err(refusal) => {
+                let (found, expected) = match refusal {
+                    Refusal::Missing(path) => (
+                        format!("a file that does not exist ({})", path.display()),
+                        "the site's key, mode 0600; `wp-cron-runner plugin install SITE` makes one",
+                    ),
+                    Refusal::Wrong { path, found, expected } => (format!("{path}, which {found}"), expected),
+                };
+                self.table.wrong("secret_file", span, &found, expected);
+                (file, Vec::new())
+            }
+        }
+    }
+
+    fn schedule(&self) {
+        let expected = "\"due\": each event at its own time";
+        if let Some(schedule) = self.table.text("schedule", expected)
+            && schedule.get_ref() != "due"
+        {
+            self.wrong("schedule", &schedule, expected);
+        }
+    }
+}
+
+const FASTCGI: &str =
+    "php-fpm's socket, such as \"/run/php/php8.2-fpm.sock\", or an address of this machine, such as \"127.0.0.1:9000\"";
+
+fn hook(table: &Table<'_>) -> Option<Hook> {
+    let expected = "the hook's name; * stands for anything";
+    let name = table.text("name", expected);
+    if name.is_none() {
+        table.missing("name", expected);
+    }
+    let timeout = table.duration("timeout", SECOND..days(30));
+    let expected = "\"hold\" or \"drop\"";
+    let interrupted = table.text("interrupted", expected).and_then(|word| match word.get_ref().as_str() {
+        "hold" => Some(Interrupted::Hold),
+        "drop" => Some(Interrupted::Drop),
+        other => {
+            table.wrong("interrupted", word.span(), &format!("\"{}\"", text::safe_cut(other, 80)), expected);
+            None
+        }
+    });
+    table.finish();
+    Some(Hook { name: name?.into_inner(), timeout, interrupted })
+}
+
+fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    host == "localhost" || host.ends_with(".localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+/// Cloud metadata services live there; no site does.
+pub fn is_link_local(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => ip.is_link_local() || ip.is_unspecified(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local() || ip.is_unspecified(),
+    }
+}

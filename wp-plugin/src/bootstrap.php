@@ -1,0 +1,101 @@
+<?php
+/**
+ * What the plugin hooks into: its table of contents.
+ *
+ * @package WP_Cron_Runner
+ */
+
+namespace WP_Cron_Runner;
+
+/**
+ * Required functionality. Everything here must cost a page view nothing.
+ */
+function init_hooks(): void {
+	// A call of the runner's is recognised before anything else: the signature first, then DOING_CRON.
+	if ( isset( $_SERVER['HTTP_X_WP_CRON_RUNNER'], $_GET['wp-cron-runner'] ) ) { // phpcs:ignore WordPress.Security
+		require __DIR__ . '/endpoint.php';
+		accept_call();
+	}
+
+	// Page-load cron.
+	govern_page_load_cron();
+
+	// Concurrent scheduling.
+	add_filter( 'pre_update_option', array( Merge::class, 'filter_pre_update_option' ), PHP_INT_MAX, 3 );
+	add_action( 'update_option_cron', array( Merge::class, 'action_written' ), PHP_INT_MAX, 0 );
+	add_action( 'add_option_cron', array( Merge::class, 'action_written' ), PHP_INT_MAX, 0 );
+	add_action( 'shutdown', array( Merge::class, 'end' ), PHP_INT_MAX, 0 );
+
+	// An event that is claimed, and not in the option any more, can be unscheduled all the same.
+	add_filter( 'pre_unschedule_event', __NAMESPACE__ . '\filter_pre_unschedule_event', 10, 4 );
+	add_filter( 'pre_clear_scheduled_hook', __NAMESPACE__ . '\filter_pre_clear_scheduled_hook', 10, 3 );
+	add_filter( 'pre_unschedule_hook', __NAMESPACE__ . '\filter_pre_unschedule_hook', 10, 2 );
+
+	// Installed as a normal plugin.
+	register_deactivation_hook( dirname( __DIR__ ) . '/wp-cron-runner.php', __NAMESPACE__ . '\deactivate' );
+}
+
+/**
+ * Unscheduling one occurrence: true where it was claimed, for core would find nothing and report an error.
+ */
+function filter_pre_unschedule_event( $pre, $timestamp, $hook, $args ) {
+	$claimed = unschedule_claimed( (string) $hook, md5( pack_args( (array) $args ) ), (int) $timestamp );
+	return null === $pre && $claimed ? true : $pre;
+}
+
+/**
+ * Unscheduling all occurrences with these arguments; core goes on with those in the option.
+ */
+function filter_pre_clear_scheduled_hook( $pre, $hook, $args ) {
+	unschedule_claimed( (string) $hook, md5( pack_args( (array) $args ) ), null );
+	return $pre;
+}
+
+/**
+ * Unscheduling a hook altogether.
+ */
+function filter_pre_unschedule_hook( $pre, $hook ) {
+	unschedule_claimed( (string) $hook, null, null );
+	return $pre;
+}
+
+/**
+ * Claimed rows that match become `skipped`: they will not be started.
+ */
+function unschedule_claimed( string $hook, ?string $key, ?int $timestamp ): bool {
+	if ( ! can_stand_in() ) {
+		return false;
+	}
+	$sql    = 'UPDATE ' . journal_table() . " SET state = 'skipped', reason = 'unscheduled', ended_ms = ? WHERE blog = ? AND state = 'claimed' AND hook = ?";
+	$values = array( now_ms(), get_current_blog_id(), $hook );
+	if ( null !== $key ) {
+		$sql     .= ' AND event_key = ?';
+		$values[] = $key;
+	}
+	if ( null !== $timestamp ) {
+		$sql     .= ' AND due_at = ?';
+		$values[] = $timestamp;
+	}
+	try {
+		return 0 < page_connection()->write( $sql, $values );
+	} catch ( Database_Error $e ) {
+		return false;
+	}
+}
+
+/**
+ * The plugin is switched off: what is claimed and not started goes back, and page-load cron is core's again.
+ */
+function deactivate(): void {
+	if ( ! can_stand_in() ) {
+		return;
+	}
+	try {
+		$db    = own_connection();
+		$locks = locks( $db, settings()['lock_kind'] );
+		settle_runs( $db, $locks, array() );
+		save_settings( array( 'seen' => 0 ) );
+	} catch ( \Throwable $e ) {
+		error_log( 'wp-cron-runner: ' . $e->getMessage() ); // phpcs:ignore WordPress.PHP.DevelopmentFunctions
+	}
+}

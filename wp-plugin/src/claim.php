@@ -1,0 +1,375 @@
+<?php
+/**
+ * The claim: due events leave the `cron` option and enter the journal in one transaction, and the way back.
+ *
+ * @package WP_Cron_Runner
+ */
+
+namespace WP_Cron_Runner;
+
+const MOST_AT_ONCE = 50;
+
+/**
+ * One `run` request, or one pass of page-load cron: who claims, for whom, with which locks.
+ */
+final class Batch {
+	/**
+	 * Its name: the nonce of the request.
+	 *
+	 * @var string
+	 */
+	public $id;
+	/**
+	 * The connection of our own.
+	 *
+	 * @var Connection
+	 */
+	public $db;
+	/**
+	 * Locks on that connection.
+	 *
+	 * @var Locks
+	 */
+	public $locks;
+	/**
+	 * The runner's epoch.
+	 *
+	 * @var int
+	 */
+	public $epoch;
+	/**
+	 * The runner's name.
+	 *
+	 * @var string
+	 */
+	public $runner;
+	/**
+	 * How PHP was reached: fastcgi, http, page-load.
+	 *
+	 * @var string
+	 */
+	public $trigger;
+	/**
+	 * Places for parallel runs that the runner has for this site.
+	 *
+	 * @var int
+	 */
+	public $lanes = 1;
+	/**
+	 * Policies for interrupted runs: [hook glob, hold or drop].
+	 *
+	 * @var array
+	 */
+	public $policies = array();
+	/**
+	 * The event lock that is held, or ''.
+	 *
+	 * @var string
+	 */
+	public $holding = '';
+	/**
+	 * Has the nonce been used up in the database?
+	 *
+	 * @var bool
+	 */
+	public $nonce_used = false;
+
+	/**
+	 * Takes the batch lock.
+	 *
+	 * @throws Refused Where this kind of site cannot hold process locks, or the batch runs already.
+	 */
+	public function __construct( string $id, Connection $db, int $epoch, string $runner, string $trigger ) {
+		$kind  = settings()['lock_kind'] ?? '';
+		$locks = locks( $db, $kind );
+		if ( ! $locks ) {
+			throw new Refused( 500, 'E_LOCKS', array( 'message' => "the lock kind of this site is `$kind`; this version holds `session-lock` and `file-lock`" ) );
+		}
+		$this->id      = $id;
+		$this->db      = $db;
+		$this->locks   = $locks;
+		$this->epoch   = $epoch;
+		$this->runner  = substr( $runner, 0, 191 );
+		$this->trigger = $trigger;
+		if ( ! $locks->take( array( batch_lock( $id ) ) ) ) {
+			throw new Refused( 409, 'E_REPLAY' );
+		}
+	}
+
+	/**
+	 * Takes the lock of this event, and frees the one of the event before.
+	 */
+	public function hold( string $lock ): bool {
+		if ( $lock === $this->holding ) {
+			return true;
+		}
+		$this->let_go();
+		$this->holding = $this->locks->take( array( $lock ) ) ? $lock : '';
+		return '' !== $this->holding;
+	}
+
+	/**
+	 * Frees the lock of the event before.
+	 */
+	public function let_go(): void {
+		if ( '' !== $this->holding ) {
+			$this->locks->release( array( $this->holding ) );
+			$this->holding = '';
+		}
+	}
+}
+
+/**
+ * Claims some of what is due.
+ *
+ * @return array rows (to be executed in this order), remaining (due events left in the option), next, busy.
+ * @throws Refused        Stale epoch, or a nonce that was used before.
+ * @throws Database_Error Busy, or the database is gone.
+ */
+function claim( Batch $batch ): array {
+	$now  = time();
+	$text = read_cron( $batch->db );
+	$cron = null === $text ? array() : unpack_cron( $text );
+	if ( null === $cron ) {
+		throw new Corrupt_Cron();
+	}
+	$plan = plan( $batch, due_events( $cron, $now ), $now );
+	$took = array();
+	try {
+		$took = change_cron(
+			$batch->db,
+			$batch->locks,
+			static function ( array &$cron ) use ( $batch, $plan, $now ): array {
+				if ( ! $batch->nonce_used && ! use_nonce( $batch->db, $batch->id ) ) {
+					throw new Refused( 409, 'E_REPLAY' );
+				}
+				check_epoch( $batch->db, $batch->epoch );
+				$rows = take_out( $batch, $cron, $plan['take'] );
+				insert_rows( $batch->db, $rows );
+				return array( $rows, timetable( $cron, $now ) );
+			}
+		);
+	} finally {
+		// The first event of the batch starts at once and keeps its lock; the others take theirs when they start.
+		$rows  = $took ? $took[0] : array();
+		$first = $rows ? $rows[0]['lock'] : '';
+		$batch->locks->release( array_diff( $plan['locks'], array( $first ) ) );
+		$batch->holding = $first;
+	}
+	$batch->nonce_used = true;
+	return array( 'rows' => $took[0], 'remaining' => $took[1]['due'], 'next' => $took[1]['next'], 'busy' => $plan['busy'] );
+}
+
+/**
+ * Chooses events and takes their locks. Filters of other plugins run here, before the write lock is taken.
+ *
+ * @return array take: [timestamp, hook, key, next or null, lock]; locks; busy.
+ */
+function plan( Batch $batch, array $due, int $now ): array {
+	$want      = min( MOST_AT_ONCE, (int) ceil( count( $due ) / ( 4 * $batch->lanes ) ) );
+	$plan      = array( 'take' => array(), 'locks' => array(), 'busy' => array() );
+	$blog      = get_current_blog_id();
+	$schedules = $due ? wp_get_schedules() : array();
+	while ( $due && count( $plan['take'] ) < $want ) {
+		$some  = array_splice( $due, 0, $want - count( $plan['take'] ) );
+		$names = array();
+		foreach ( $some as $i => $one ) {
+			$names[ $i ] = event_lock( $blog, $one[1], $one[2] );
+		}
+		$ours          = array_flip( $batch->locks->take( array_diff( array_unique( $names ), $plan['locks'] ) ) );
+		$plan['locks'] = array_merge( $plan['locks'], array_keys( $ours ) );
+		foreach ( $some as $i => $one ) {
+			list( $timestamp, $hook, $key, $event ) = $one;
+			$why_not                                = array( 'hook' => printable( $hook ), 'key' => $key, 'due_at' => $timestamp, 'run' => null );
+			if ( ! in_array( $names[ $i ], $plan['locks'], true ) ) {
+				$plan['busy'][] = array_merge( $why_not, array( 'run' => holder( $batch->db, $hook, $key ) ) );
+				continue;
+			}
+			$next = next_of( $timestamp, $hook, $event, $schedules, $now );
+			if ( false === $next ) {
+				$plan['busy'][] = array_merge( $why_not, array( 'reason' => 'its schedule is unknown and it has no interval of its own' ) );
+			} else {
+				$plan['take'][] = array( $timestamp, $hook, $key, $next, $names[ $i ] );
+			}
+		}
+	}
+	return $plan;
+}
+
+/**
+ * Which run holds the lock of this event, as far as the journal knows.
+ */
+function holder( Connection $db, string $hook, string $key ): ?string {
+	return $db->value( 'SELECT run FROM ' . journal_table() . " WHERE blog = ? AND state = 'running' AND event_key = ? AND hook = ?", array( get_current_blog_id(), $key, $hook ) );
+}
+
+/**
+ * The next occurrence of an event, through the filters that core asks (wp_reschedule_event, wp_schedule_event).
+ *
+ * Core loses a recurring event whose schedule is gone; here its own interval goes on.
+ *
+ * @return array|null|false [timestamp, hook, key, entry]; null where there is none; false where it cannot be known.
+ */
+function next_of( int $timestamp, string $hook, array $event, array $schedules, int $now ) {
+	if ( empty( $event['schedule'] ) ) {
+		return null;
+	}
+	$args     = isset( $event['args'] ) ? (array) $event['args'] : array();
+	$interval = (int) ( $schedules[ $event['schedule'] ]['interval'] ?? 0 );
+	$interval = $interval > 0 ? $interval : (int) ( $event['interval'] ?? 0 );
+	if ( $interval <= 0 ) {
+		return false;
+	}
+	$next = (object) array( 'hook' => $hook, 'timestamp' => $timestamp, 'schedule' => $event['schedule'], 'args' => $args, 'interval' => $interval );
+	// phpcs:disable WordPress.NamingConventions.PrefixAllGlobals -- core's own filters.
+	if ( null !== apply_filters( 'pre_reschedule_event', null, $next, false ) ) {
+		return null;
+	}
+	$next->timestamp = next_occurrence( $timestamp, $interval, $now );
+	if ( null !== apply_filters( 'pre_schedule_event', null, $next, false ) ) {
+		return null;
+	}
+	$next = apply_filters( 'schedule_event', $next );
+	// phpcs:enable
+	if ( ! $next ) {
+		return null;
+	}
+	$entry = array( 'schedule' => $next->schedule, 'args' => $next->args, 'interval' => $next->interval );
+	return array( (int) $next->timestamp, (string) $next->hook, md5( pack_args( $next->args ) ), $entry );
+}
+
+/**
+ * Takes the chosen events out of the option, puts their next occurrences in, and makes the journal's rows.
+ */
+function take_out( Batch $batch, array &$cron, array $take ): array {
+	$rows = array();
+	foreach ( $take as list( $timestamp, $hook, $key, $next, $lock ) ) {
+		$event = $cron[ $timestamp ][ $hook ][ $key ] ?? null;
+		if ( ! is_array( $event ) || ! remove_event( $cron, $timestamp, $hook, $key ) ) {
+			continue; // Somebody was faster.
+		}
+		// A filter may have turned the next occurrence into another event: only one of the same hook and key is undone later.
+		$added = $next && insert_event( $cron, $next[0], $next[1], $next[2], $next[3] );
+		$same  = $next && $next[1] === $hook && $next[2] === $key;
+		$rows[] = array(
+			'run'         => run_id(),
+			'blog'        => get_current_blog_id(),
+			'state'       => 'claimed',
+			'batch'       => $batch->id,
+			'hook'        => $hook,
+			'event_key'   => $key,
+			'args'        => pack_args( isset( $event['args'] ) ? (array) $event['args'] : array() ),
+			'due_at'      => $timestamp,
+			'schedule'    => empty( $event['schedule'] ) ? null : (string) $event['schedule'],
+			'every'       => isset( $event['interval'] ) ? (int) $event['interval'] : null,
+			'next_at'     => $same ? $next[0] : null,
+			'next_added'  => $same && $added ? 1 : 0,
+			'epoch'       => $batch->epoch,
+			'runner'      => $batch->runner,
+			'run_trigger' => $batch->trigger,
+			'host'        => (string) gethostname(),
+			'pid'         => (int) getmypid(),
+			'pid_start'   => process_start( (int) getmypid() ),
+			'claimed_ms'  => now_ms(),
+			'lock'        => $lock,
+		);
+	}
+	return $rows;
+}
+
+/**
+ * Writes the journal's rows with one statement.
+ */
+function insert_rows( Connection $db, array $rows ): void {
+	if ( ! $rows ) {
+		return;
+	}
+	$columns = array_diff( array_keys( $rows[0] ), array( 'lock' ) );
+	$places  = '(' . implode( ', ', array_fill( 0, count( $columns ), '?' ) ) . ')';
+	$values  = array();
+	foreach ( $rows as $row ) {
+		foreach ( $columns as $column ) {
+			$values[] = $row[ $column ];
+		}
+	}
+	$db->write(
+		'INSERT INTO ' . journal_table() . ' (' . implode( ', ', $columns ) . ') VALUES ' . implode( ', ', array_fill( 0, count( $rows ), $places ) ),
+		$values
+	);
+}
+
+/**
+ * Gives claimed rows back: their events stand in the option again as before the claim.
+ *
+ * A row whose next occurrence has vanished meanwhile was unscheduled by somebody: it is skipped, not given back.
+ *
+ * @param array $rows Rows with args, next_at and next_added.
+ * @return array run => given_back or skipped, for the rows that this call decided.
+ */
+function give_back( Connection $db, Locks $locks, array $rows ): array {
+	if ( ! $rows ) {
+		return array();
+	}
+	return change_cron(
+		$db,
+		$locks,
+		static function ( array &$cron ) use ( $db, $rows ): array {
+			$decided = array();
+			foreach ( $rows as $row ) {
+				$next = null === $row['next_at'] ? null : (int) $row['next_at'];
+				if ( null !== $next && ! isset( $cron[ $next ][ $row['hook'] ][ $row['event_key'] ] ) ) {
+					$to = 'skipped';
+				} else {
+					$to = 'given_back';
+				}
+				if ( ! move_row( $db, $row['run'], 'claimed', $to, array( 'ended_ms' => now_ms(), 'reason' => 'skipped' === $to ? 'unscheduled' : null ) ) ) {
+					continue;
+				}
+				$decided[ $row['run'] ] = $to;
+				if ( 'given_back' === $to ) {
+					if ( null !== $next && (int) $row['next_added'] ) {
+						remove_event( $cron, $next, $row['hook'], $row['event_key'] );
+					}
+					insert_event( $cron, (int) $row['due_at'], $row['hook'], $row['event_key'], entry( $row ) );
+				}
+			}
+			return $decided;
+		}
+	);
+}
+
+/**
+ * The option's entry for a row of the journal.
+ */
+function entry( array $row ): array {
+	$entry = array( 'schedule' => null === $row['schedule'] ? false : $row['schedule'], 'args' => unpack_args( $row['args'] ) );
+	if ( null !== $row['every'] ) {
+		$entry['interval'] = (int) $row['every'];
+	}
+	return $entry;
+}
+
+/**
+ * Arguments from the journal, objects asleep where that loses nothing.
+ */
+function unpack_args( string $bytes ): array {
+	$args = @unserialize( $bytes, array( 'allowed_classes' => false ) ); // phpcs:ignore WordPress.PHP.NoSilencedErrors,WordPress.PHP.DiscouragedPHPFunctions
+	if ( ! is_array( $args ) || pack_args( $args ) !== $bytes ) {
+		$args = unserialize( $bytes ); // phpcs:ignore WordPress.PHP.DiscouragedPHPFunctions
+	}
+	return is_array( $args ) ? $args : array();
+}
+
+/**
+ * When a process of this host was started: boot id and clock ticks (proc(5), /proc/PID/stat field 22). '' where unknown.
+ */
+function process_start( int $pid ): string {
+	$stat = @file_get_contents( "/proc/$pid/stat" ); // phpcs:ignore WordPress.PHP.NoSilencedErrors,WordPress.WP.AlternativeFunctions
+	$boot = @file_get_contents( '/proc/sys/kernel/random/boot_id' ); // phpcs:ignore WordPress.PHP.NoSilencedErrors,WordPress.WP.AlternativeFunctions
+	if ( ! $stat || ! $boot ) {
+		return '';
+	}
+	// The command's name, in parentheses, may contain anything; fields are counted behind its end.
+	$fields = explode( ' ', substr( $stat, strrpos( $stat, ')' ) + 2 ) );
+	return isset( $fields[19] ) ? substr( $boot, 0, 8 ) . ':' . $fields[19] : '';
+}

@@ -1,0 +1,188 @@
+<?php
+/**
+ * The `cron` option as data: read it without waking objects, count what is due, merge two changes of it. No I/O but the one read.
+ *
+ * Its form: array( timestamp => array( hook => array( md5 of the serialized arguments => event ) ), 'version' => 2 ).
+ *
+ * @package WP_Cron_Runner
+ */
+
+namespace WP_Cron_Runner;
+
+/**
+ * The option's text as the row has it now; never through the object cache.
+ */
+function read_cron( Connection $db, bool $for_update = false ): ?string {
+	global $wpdb;
+	return $db->value( "SELECT option_value FROM {$wpdb->options} WHERE option_name = 'cron'" . ( $for_update ? $db->for_update() : '' ) );
+}
+
+/**
+ * Unserializes the option, objects asleep where that loses nothing.
+ *
+ * Asleep (`allowed_classes` false), plain objects come out of serialize() again as they went in, but enums and classes with
+ * a serializer of their own do not. Where the round trip is not exact, and WordPress with its plugins is loaded, the option is
+ * read as core itself reads it on every page.
+ *
+ * @return array|null Null where it is not an array of events.
+ */
+function unpack_cron( string $text ): ?array {
+	$cron = @unserialize( $text, array( 'allowed_classes' => false ) ); // phpcs:ignore WordPress.PHP.NoSilencedErrors,WordPress.PHP.DiscouragedPHPFunctions
+	if ( is_array( $cron ) && serialize( $cron ) === $text ) { // phpcs:ignore WordPress.PHP.DiscouragedPHPFunctions
+		return $cron;
+	}
+	if ( did_action( 'plugins_loaded' ) ) {
+		$cron = @unserialize( $text ); // phpcs:ignore WordPress.PHP.NoSilencedErrors,WordPress.PHP.DiscouragedPHPFunctions
+	} elseif ( ! is_array( $cron ) ) {
+		// Only to look at: an enum in the arguments of one event must not hide all the others.
+		$cron = @unserialize( (string) preg_replace( '/\bE:\d+:"[^"]*";/', 'N;', $text ), array( 'allowed_classes' => false ) ); // phpcs:ignore WordPress.PHP.NoSilencedErrors,WordPress.PHP.DiscouragedPHPFunctions
+	}
+	return is_array( $cron ) ? $cron : null;
+}
+
+/**
+ * Arguments of one event, as bytes that hold objects asleep.
+ */
+function pack_args( array $args ): string {
+	return serialize( $args ); // phpcs:ignore WordPress.PHP.DiscouragedPHPFunctions
+}
+
+/**
+ * Every event of the option, in the order of the option: [timestamp, hook, key, event].
+ *
+ * Hooks such as "123" come out of PHP's arrays as integers; entries that are no events (other plugins' keys) are passed over.
+ */
+function each_event( array $cron ): \Generator {
+	foreach ( $cron as $timestamp => $hooks ) {
+		if ( ! is_numeric( $timestamp ) || ! is_array( $hooks ) ) {
+			continue;
+		}
+		foreach ( $hooks as $hook => $events ) {
+			foreach ( is_array( $events ) ? $events : array() as $key => $event ) {
+				if ( is_array( $event ) ) {
+					yield array( (int) $timestamp, (string) $hook, (string) $key, $event );
+				}
+			}
+		}
+	}
+}
+
+/**
+ * What is due now, oldest first: [timestamp, hook, key, event].
+ */
+function due_events( array $cron, int $now ): array {
+	$due = array();
+	foreach ( each_event( $cron ) as $one ) {
+		if ( $one[0] <= $now ) {
+			$due[] = $one;
+		}
+	}
+	usort(
+		$due,
+		static function ( array $a, array $b ): int {
+			return $a[0] <=> $b[0];
+		}
+	);
+	return $due;
+}
+
+/**
+ * The timetable in three numbers: next (the earliest in the future, or null), due (how many), oldest (of those, or null).
+ */
+function timetable( array $cron, int $now ): array {
+	$table = array( 'next' => null, 'due' => 0, 'oldest' => null );
+	foreach ( each_event( $cron ) as list( $timestamp ) ) {
+		if ( $timestamp <= $now ) {
+			++$table['due'];
+			$table['oldest'] = null === $table['oldest'] ? $timestamp : min( $table['oldest'], $timestamp );
+		} else {
+			$table['next'] = null === $table['next'] ? $timestamp : min( $table['next'], $timestamp );
+		}
+	}
+	return $table;
+}
+
+/**
+ * Puts an event in, in core's order. False where that very event is there already.
+ */
+function insert_event( array &$cron, int $timestamp, string $hook, string $key, array $event ): bool {
+	if ( isset( $cron[ $timestamp ][ $hook ][ $key ] ) ) {
+		return false;
+	}
+	$sort                              = ! isset( $cron[ $timestamp ] );
+	$cron[ $timestamp ][ $hook ][ $key ] = $event;
+	if ( $sort ) {
+		uksort( $cron, 'strnatcasecmp' );
+	}
+	return true;
+}
+
+/**
+ * Takes an event out. False where it was not there.
+ */
+function remove_event( array &$cron, int $timestamp, string $hook, string $key ): bool {
+	if ( ! isset( $cron[ $timestamp ][ $hook ][ $key ] ) ) {
+		return false;
+	}
+	unset( $cron[ $timestamp ][ $hook ][ $key ] );
+	if ( ! $cron[ $timestamp ][ $hook ] ) {
+		unset( $cron[ $timestamp ][ $hook ] );
+	}
+	if ( ! $cron[ $timestamp ] ) {
+		unset( $cron[ $timestamp ] );
+	}
+	return true;
+}
+
+/**
+ * Applies what one request did to its copy of the option (old to new) to the row as it is now.
+ *
+ * Events are told apart by timestamp, hook and key; the key is the hash of the arguments, so those need no comparing.
+ *
+ * @return array The merged option and the timestamps of the events that the request added.
+ */
+function merge_cron( array $old, array $new, array $row ): array {
+	$added = array();
+	$sort  = false;
+	foreach ( each_event( $old ) as list( $timestamp, $hook, $key ) ) {
+		if ( ! isset( $new[ $timestamp ][ $hook ][ $key ] ) ) {
+			remove_event( $row, $timestamp, $hook, $key );
+		}
+	}
+	foreach ( each_event( $new ) as list( $timestamp, $hook, $key, $event ) ) {
+		$was = isset( $old[ $timestamp ][ $hook ][ $key ] ) ? $old[ $timestamp ][ $hook ][ $key ] : null;
+		if ( null === $was || same_terms( $was, $event ) === false ) {
+			$sort                              = $sort || ! isset( $row[ $timestamp ] );
+			$row[ $timestamp ][ $hook ][ $key ] = $event;
+			$added[]                           = $timestamp;
+		}
+	}
+	if ( $sort ) {
+		uksort( $row, 'strnatcasecmp' );
+	}
+	$row['version'] = isset( $new['version'] ) ? $new['version'] : 2;
+	return array( $row, $added );
+}
+
+/**
+ * Do two entries of one key repeat in the same way?
+ */
+function same_terms( array $a, array $b ): bool {
+	return ( $a['schedule'] ?? false ) === ( $b['schedule'] ?? false ) && ( $a['interval'] ?? null ) === ( $b['interval'] ?? null );
+}
+
+/**
+ * When a recurring event that is taken out now comes again, by core's rule (wp_reschedule_event): the first time of its
+ * own phase that lies in the future.
+ */
+function next_occurrence( int $timestamp, int $interval, int $now ): int {
+	return $timestamp >= $now ? $now + $interval : $now + ( $interval - ( ( $now - $timestamp ) % $interval ) );
+}
+
+/**
+ * Lets WordPress forget the copies it has of the option: this process, and a persistent object cache.
+ */
+function forget_cached_cron(): void {
+	wp_cache_delete( 'cron', 'options' );
+	wp_cache_delete( 'alloptions', 'options' );
+}

@@ -1,0 +1,236 @@
+<?php
+/**
+ * The journal: one row for every event that was claimed, from the claim to its outcome. And a small table of state: the
+ * owner and his epoch, nonces, the last stray caller of wp-cron.php.
+ *
+ * Every change of a row is conditional on its former state, and counted: 0 rows changed means that somebody else decided.
+ *
+ * @package WP_Cron_Runner
+ */
+
+namespace WP_Cron_Runner;
+
+const SCHEMA      = 1;
+const FINAL_STATE = "('ok','failed','timed_out','interrupted','skipped')";
+const OPEN_STATE  = "('claimed','running')";
+
+/** Columns of a row as it is reported; the arguments stay here. */
+const ROW_COLUMNS = 'run, blog, state, `then`, batch, hook, event_key, due_at, schedule, next_at, next_added, runner, run_trigger, host, pid, pid_start, claimed_ms, started_ms, ended_ms, took_ms, peak_memory, queries, error, note, reason';
+
+/**
+ * The journal's table. One for a whole network, the blog is in a column.
+ */
+function journal_table(): string {
+	global $wpdb;
+	return $wpdb->base_prefix . 'cron_runner_journal';
+}
+
+/**
+ * The table of state.
+ */
+function state_table(): string {
+	global $wpdb;
+	return $wpdb->base_prefix . 'cron_runner_state';
+}
+
+/**
+ * Makes the tables. Harmless where they exist.
+ *
+ * @throws Database_Error Its message ends with the SQL to run by hand.
+ */
+function create_tables(): void {
+	global $wpdb;
+	$bytes   = 'ENGINE=InnoDB ' . $wpdb->get_charset_collate();
+	$journal = 'CREATE TABLE IF NOT EXISTS ' . journal_table() . " (
+		id bigint unsigned NOT NULL AUTO_INCREMENT,
+		run varchar(26) NOT NULL,
+		blog bigint unsigned NOT NULL,
+		state varchar(12) NOT NULL,
+		`then` varchar(10) NOT NULL DEFAULT 'none',
+		batch varchar(32) NOT NULL,
+		hook longblob NOT NULL,
+		event_key varchar(32) NOT NULL,
+		args longblob NOT NULL,
+		due_at bigint NOT NULL,
+		schedule varchar(191) DEFAULT NULL,
+		every bigint DEFAULT NULL,
+		next_at bigint DEFAULT NULL,
+		next_added tinyint NOT NULL DEFAULT 0,
+		epoch bigint NOT NULL,
+		runner varchar(191) NOT NULL,
+		run_trigger varchar(20) NOT NULL,
+		host varchar(191) NOT NULL,
+		pid bigint NOT NULL,
+		pid_start varchar(40) NOT NULL,
+		claimed_ms bigint NOT NULL,
+		started_ms bigint DEFAULT NULL,
+		ended_ms bigint DEFAULT NULL,
+		took_ms bigint DEFAULT NULL,
+		peak_memory bigint DEFAULT NULL,
+		queries bigint DEFAULT NULL,
+		error longtext DEFAULT NULL,
+		note longtext DEFAULT NULL,
+		reason varchar(191) DEFAULT NULL,
+		PRIMARY KEY  (id),
+		UNIQUE KEY run (run),
+		KEY open_runs (blog, state),
+		KEY ended (blog, ended_ms),
+		KEY batch (batch)
+	) {$bytes}";
+	$state   = 'CREATE TABLE IF NOT EXISTS ' . state_table() . " (
+		blog bigint unsigned NOT NULL,
+		name varchar(64) NOT NULL,
+		value longtext NOT NULL,
+		updated_ms bigint NOT NULL,
+		PRIMARY KEY  (blog, name)
+	) {$bytes}";
+	foreach ( array( $journal, $state ) as $sql ) {
+		try {
+			page_connection()->write( $sql );
+		} catch ( Database_Error $e ) {
+			throw new Database_Error( $e->getMessage() . '; run by hand: ' . preg_replace( '/\s+/', ' ', $sql ), (int) $e->getCode() ); // phpcs:ignore WordPress.Security.EscapeOutput
+		}
+	}
+}
+
+/**
+ * Takes the tables away.
+ */
+function drop_tables(): void {
+	page_connection()->write( 'DROP TABLE IF EXISTS ' . journal_table() );
+	page_connection()->write( 'DROP TABLE IF EXISTS ' . state_table() );
+}
+
+/**
+ * One value of the state table, decoded; null where it is missing.
+ */
+function get_state( Connection $db, string $name, bool $for_update = false ): ?array {
+	$sql   = 'SELECT value FROM ' . state_table() . ' WHERE blog = ? AND name = ?' . ( $for_update ? $db->for_update() : '' );
+	$value = $db->value( $sql, array( get_current_blog_id(), $name ) );
+	$state = null === $value ? null : json_decode( $value, true );
+	return is_array( $state ) ? $state : null;
+}
+
+/**
+ * Writes one value of the state table.
+ */
+function set_state( Connection $db, string $name, array $value ): void {
+	$json = (string) wp_json_encode( $value );
+	$blog = get_current_blog_id();
+	$have = $db->value( 'SELECT 1 FROM ' . state_table() . ' WHERE blog = ? AND name = ?', array( $blog, $name ) );
+	if ( null === $have ) {
+		$db->write( 'INSERT INTO ' . state_table() . ' (blog, name, value, updated_ms) VALUES (?, ?, ?, ?)', array( $blog, $name, $json, now_ms() ) );
+	} else {
+		$db->write( 'UPDATE ' . state_table() . ' SET value = ?, updated_ms = ? WHERE blog = ? AND name = ?', array( $json, now_ms(), $blog, $name ) );
+	}
+}
+
+/**
+ * Uses up a nonce. The primary key lets one of many win.
+ *
+ * @return bool False where it was used before.
+ */
+function use_nonce( Connection $db, string $nonce ): bool {
+	$blog = get_current_blog_id();
+	try {
+		$db->write( 'INSERT INTO ' . state_table() . " (blog, name, value, updated_ms) VALUES (?, ?, '', ?)", array( $blog, 'nonce:' . $nonce, now_ms() ) );
+	} catch ( Database_Error $e ) {
+		// 1062: duplicate key in MySQL; 19: constraint in SQLite.
+		if ( in_array( (int) $e->getCode(), array( 1062, 19 ), true ) ) {
+			return false;
+		}
+		throw $e;
+	}
+	return true;
+}
+
+/**
+ * Forgets what nobody can ask for any more: nonces after three windows, ended runs after a week (what did not end well,
+ * after four: its arguments are kept so that `requeue` works). Held runs stay.
+ */
+function prune( Connection $db ): void {
+	$blog = get_current_blog_id();
+	$now  = now_ms();
+	$week = WEEK_IN_SECONDS * 1000;
+	$db->write( 'DELETE FROM ' . state_table() . " WHERE blog = ? AND name LIKE 'nonce:%' AND updated_ms < ?", array( $blog, $now - 3 * WINDOW_MS ) );
+	$db->write( 'DELETE FROM ' . journal_table() . " WHERE blog = ? AND ended_ms < ? AND state IN ('ok','skipped','given_back')", array( $blog, $now - $week ) );
+	$db->write( 'DELETE FROM ' . journal_table() . " WHERE blog = ? AND ended_ms < ? AND `then` <> 'held' AND state IN " . FINAL_STATE, array( $blog, $now - 4 * $week ) );
+}
+
+/**
+ * One row by its run id.
+ */
+function journal_row( Connection $db, string $run ): ?array {
+	return $db->row( 'SELECT ' . ROW_COLUMNS . ' FROM ' . journal_table() . ' WHERE blog = ? AND run = ?', array( get_current_blog_id(), $run ) );
+}
+
+/**
+ * Rows that have no outcome yet.
+ */
+function open_rows( Connection $db ): array {
+	return $db->rows( 'SELECT ' . ROW_COLUMNS . ' FROM ' . journal_table() . ' WHERE blog = ? AND state IN ' . OPEN_STATE . ' ORDER BY id', array( get_current_blog_id() ) );
+}
+
+/**
+ * Moves a row from one state to another, and tells whether it was this call that did it.
+ *
+ * @param array $set Columns to change along with it.
+ */
+function move_row( Connection $db, string $run, string $from, string $to, array $set = array() ): bool {
+	$sql    = 'UPDATE ' . journal_table() . ' SET state = ?';
+	$values = array( $to );
+	foreach ( $set as $column => $value ) {
+		$sql     .= ", `$column` = ?";
+		$values[] = $value;
+	}
+	return 1 === $db->write( $sql . ' WHERE run = ? AND state = ?', array_merge( $values, array( $run, $from ) ) );
+}
+
+/**
+ * A row as the runner reads it.
+ */
+function report_row( array $row ): array {
+	$int = static function ( $value ): ?int {
+		return null === $value ? null : (int) $value;
+	};
+	return array(
+		'run'         => $row['run'],
+		'hook'        => printable( $row['hook'] ),
+		'key'         => $row['event_key'],
+		'blog'        => (int) $row['blog'],
+		'schedule'    => $row['schedule'],
+		'due_at'      => (int) $row['due_at'],
+		'batch'       => $row['batch'],
+		'state'       => $row['state'],
+		'then'        => $row['then'],
+		'started_ms'  => $int( $row['started_ms'] ),
+		'ended_ms'    => $int( $row['ended_ms'] ),
+		'ms'          => $int( $row['took_ms'] ),
+		'error'       => null === $row['error'] ? null : json_decode( $row['error'], true ),
+		'note'        => $row['note'],
+		'peak_memory' => $int( $row['peak_memory'] ),
+		'queries'     => $int( $row['queries'] ),
+		'host'        => $row['host'],
+		'pid'         => (int) $row['pid'],
+		'runner'      => $row['runner'],
+		'trigger'     => $row['run_trigger'],
+		'reason'      => $row['reason'],
+	);
+}
+
+/**
+ * A run id: 48 bits of milliseconds and 80 random ones, in Crockford's base 32 (a ULID: sorts by time).
+ */
+function run_id(): string {
+	$digits = '0123456789ABCDEFGHJKMNPQRSTVWXYZ';
+	$id     = '';
+	$ms     = now_ms();
+	for ( $i = 0; $i < 10; $i++ ) {
+		$id = $digits[ $ms % 32 ] . $id;
+		$ms = intdiv( $ms, 32 );
+	}
+	foreach ( str_split( random_bytes( 16 ) ) as $byte ) {
+		$id .= $digits[ ord( $byte ) & 31 ];
+	}
+	return $id;
+}

@@ -1,0 +1,133 @@
+<?php
+/**
+ * The fence: which runner looks after this site, and since which epoch.
+ *
+ * The epoch comes from the site's own database and only ever grows. It travels with every claim, and one that is older
+ * than the site's is refused: a runner that was stopped for an hour and goes on cannot claim anything.
+ *
+ * @package WP_Cron_Runner
+ */
+
+namespace WP_Cron_Runner;
+
+/**
+ * A call was signed correctly and refused all the same.
+ */
+final class Refused extends \RuntimeException {
+	/**
+	 * HTTP status.
+	 *
+	 * @var int
+	 */
+	public $status;
+	/**
+	 * The code that the runner branches on.
+	 *
+	 * @var string
+	 */
+	public $error;
+	/**
+	 * What else it needs to know.
+	 *
+	 * @var array
+	 */
+	public $more;
+
+	/**
+	 * A refusal.
+	 */
+	public function __construct( int $status, string $error, array $more = array() ) {
+		parent::__construct( $error );
+		$this->status = $status;
+		$this->error  = $error;
+		$this->more   = $more;
+	}
+}
+
+/**
+ * The owner as it is stored: id, name, epoch, expected_ms (when he said he would call again at the latest), left.
+ */
+function owner( Connection $db, bool $for_update = false ): array {
+	$owner = get_state( $db, 'owner', $for_update );
+	return array_merge( array( 'id' => '', 'name' => '', 'epoch' => 0, 'expected_ms' => 0, 'left' => true ), (array) $owner );
+}
+
+/**
+ * Makes the caller the owner, and issues a new epoch.
+ *
+ * @throws Refused `stale` while somebody else is owner and is not silent.
+ */
+function take_over( Connection $db, string $id, string $name, int $expect_ms, int $least_epoch ): int {
+	$db->begin();
+	try {
+		$owner = owner( $db, true );
+		if ( $owner['id'] !== $id && ! $owner['left'] && now_ms() < $owner['expected_ms'] + SILENCE_MS ) {
+			throw new Refused( 409, 'stale', stale( $owner ) );
+		}
+		$epoch = max( (int) $owner['epoch'], $least_epoch ) + 1;
+		set_state( $db, 'owner', array( 'id' => $id, 'name' => $name, 'epoch' => $epoch, 'expected_ms' => now_ms() + $expect_ms, 'left' => false ) );
+		$db->commit();
+	} catch ( \Throwable $e ) {
+		$db->rollback();
+		throw $e;
+	}
+	return $epoch;
+}
+
+/**
+ * Refuses an outdated caller. Asked in the transaction of the claim.
+ *
+ * @throws Refused `stale` or `unknown_epoch`.
+ */
+function check_epoch( Connection $db, int $epoch ): void {
+	$owner = owner( $db, true );
+	if ( $epoch < $owner['epoch'] ) {
+		throw new Refused( 409, 'stale', stale( $owner ) );
+	}
+	if ( $epoch > $owner['epoch'] ) {
+		throw new Refused( 409, 'unknown_epoch', array( 'epoch' => $owner['epoch'], 'message' => 'the site never issued this epoch: its database was restored from a backup' ) );
+	}
+}
+
+/**
+ * What an outdated runner is told.
+ */
+function stale( array $owner ): array {
+	return array(
+		'owner'       => array( 'id' => $owner['id'], 'name' => $owner['name'] ),
+		'epoch'       => $owner['epoch'],
+		'expected_ms' => $owner['expected_ms'],
+		'message'     => "runner {$owner['name']} looks after this site",
+	);
+}
+
+/**
+ * The owner called: notes until when he may be silent, and from time to time, for page views, that he was seen.
+ */
+function owner_was_here( Connection $db, string $id, int $expect_ms ): void {
+	$owner = owner( $db );
+	if ( '' === $id || $owner['id'] !== $id || $owner['left'] ) {
+		return;
+	}
+	// A call that is expected at the same time as before says nothing new.
+	if ( now_ms() + $expect_ms > $owner['expected_ms'] + 1000 ) {
+		$owner['expected_ms'] = now_ms() + $expect_ms;
+		set_state( $db, 'owner', $owner );
+	}
+	$settings = settings();
+	if ( abs( time() - (int) ( $settings['seen'] ?? 0 ) ) > seen_every( $settings ) ) {
+		save_settings( array( 'seen' => time() ) );
+	}
+}
+
+/**
+ * The owner stops and nobody follows: page-load cron is back with the next page.
+ */
+function owner_leaves( Connection $db, string $id ): void {
+	$owner = owner( $db );
+	if ( $owner['id'] === $id ) {
+		$owner['left'] = true;
+		set_state( $db, 'owner', $owner );
+		save_settings( array( 'seen' => 0 ) );
+	}
+}

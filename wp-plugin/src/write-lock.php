@@ -1,0 +1,79 @@
+<?php
+/**
+ * The write lock: one short lock, by site, that every write of the `cron` option takes.
+ *
+ * A row lock alone does not serialise update_option(): it reads, thinks, and writes much later. Claims wait a second for the
+ * lock; a page waits a fifth of one, and then writes only where the row has not changed since it was read.
+ *
+ * @package WP_Cron_Runner
+ */
+
+namespace WP_Cron_Runner;
+
+const CLAIM_WAITS_MS = 1000;
+const PAGE_WAITS_MS  = 200;
+
+/**
+ * The write lock's name.
+ */
+function write_lock( int $blog ): string {
+	return 'wpcr-w:' . substr( hash( 'sha256', install_id() . "\n" . $blog ), 0, 40 );
+}
+
+/**
+ * Changes the `cron` option and the journal in one transaction, under the write lock.
+ *
+ * @param Connection $db     A connection of our own.
+ * @param Locks      $locks  The locks of this process.
+ * @param callable   $change function ( array &$cron ): mixed. It gets the option as the row has it now. No foreign code may run in it.
+ * @return mixed What $change returned.
+ * @throws Database_Error Busy (1205) where the lock was not had in time; nothing was changed then.
+ * @throws Corrupt_Cron   Where the option cannot be read: writing would lose what it holds.
+ */
+function change_cron( Connection $db, Locks $locks, callable $change ) {
+	global $wpdb;
+	$lock = write_lock( get_current_blog_id() );
+	if ( ! $locks->take_within( $lock, CLAIM_WAITS_MS ) ) {
+		throw new Database_Error( 'another request is writing the cron option', 1205 );
+	}
+	try {
+		$db->begin();
+		$text = read_cron( $db, true );
+		$cron = null === $text ? array() : unpack_cron( $text );
+		if ( null === $cron ) {
+			throw new Corrupt_Cron();
+		}
+		$result = $change( $cron );
+		$after  = pack_args( $cron );
+		if ( null === $text ) {
+			if ( $cron ) {
+				$cron['version'] = 2;
+				$db->write( "INSERT INTO {$wpdb->options} (option_name, option_value, autoload) VALUES ('cron', ?, 'yes')", array( pack_args( $cron ) ) );
+			}
+		} elseif ( $after !== $text ) {
+			$db->write( "UPDATE {$wpdb->options} SET option_value = ? WHERE option_name = 'cron'", array( $after ) );
+		}
+		$db->commit();
+	} catch ( \Throwable $e ) {
+		$db->rollback();
+		throw $e;
+	} finally {
+		$locks->release( array( $lock ) );
+	}
+	if ( $after !== $text ) {
+		forget_cached_cron();
+	}
+	return $result;
+}
+
+/**
+ * The `cron` option holds something that is not an array of events.
+ */
+final class Corrupt_Cron extends \RuntimeException {
+	/**
+	 * Says what to do.
+	 */
+	public function __construct() {
+		parent::__construct( 'the option `cron` cannot be read as an array of events; nothing was written. Restore it from a backup, or delete it to begin with an empty timetable.' );
+	}
+}

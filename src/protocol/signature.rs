@@ -96,7 +96,8 @@ impl Message<'_> {
     fn string_to_sign(&self, kid: &str) -> String {
         let body = text::hex(digest::digest(&digest::SHA256, self.body).as_ref());
         let ts = self.ts_ms.to_string();
-        ["wp-cron-runner/1", "POST", self.path_and_query, self.host, self.site, kid, &ts, self.nonce, &body].join("\n")
+        let host = host_name(self.host);
+        ["wp-cron-runner/1", "POST", self.path_and_query, &host, self.site, kid, &ts, self.nonce, &body].join("\n")
     }
 
     /// The value of the header that goes with the request.
@@ -104,6 +105,16 @@ impl Message<'_> {
         let sig = key.mac(&self.string_to_sign(&key.kid));
         format!("v=1;site={};kid={};ts={};nonce={};sig={sig}", self.site, key.kid, self.ts_ms, self.nonce)
     }
+}
+
+/// The host as it is signed: lower case, without the port. Servers hand the port on or not as they like: Debian's nginx gives
+/// PHP a `HTTP_HOST` that has none.
+fn host_name(host: &str) -> String {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    };
+    name.to_ascii_lowercase()
 }
 
 /// 128 bits that nobody guesses, as 32 hex characters.

@@ -18,11 +18,13 @@ const SIGNATURE_FORM = '/^v=(\d{1,3});site=([a-z0-9_-]{1,64});kid=([0-9a-f]{8});
 
 /**
  * The bytes that are signed. Every part stands on its own line; none of them can contain a line break.
+ *
+ * The host is signed in lower case and without its port: servers hand the port on or not as they like (Debian's nginx does not).
  */
 function string_to_sign( string $path, string $host, string $site, string $kid, string $ts, string $nonce, string $body ): string {
 	return implode(
 		"\n",
-		array( 'wp-cron-runner/1', 'POST', $path, strtolower( $host ), $site, $kid, $ts, $nonce, hash( 'sha256', $body ) )
+		array( 'wp-cron-runner/1', 'POST', $path, strtolower( (string) preg_replace( '/:\d+$/', '', $host ) ), $site, $kid, $ts, $nonce, hash( 'sha256', $body ) )
 	);
 }
 

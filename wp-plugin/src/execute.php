@@ -389,8 +389,8 @@ final class Execution {
 		$this->reserve = '';
 		ini_set( 'memory_limit', '-1' ); // phpcs:ignore WordPress.PHP.IniSet,Squiz.PHP.DiscouragedFunctions
 		try {
-			$why = 'an event ended the process';
-			if ( $this->running ) {
+			$event_did_it = null !== $this->running;
+			if ( $event_did_it ) {
 				list( $outcome, $error, $note ) = $this->cause_of_death();
 				$this->end( $outcome, $error, $this->tidy( $note ) );
 			}
@@ -398,7 +398,9 @@ final class Execution {
 			$this->batch->let_go();
 			give_back( $this->batch->db, $this->batch->locks, $this->waiting );
 			$this->waiting = array();
-			$this->done( $why, array() );
+			if ( $event_did_it ) {
+				$this->done( 'an event ended the process', array() );
+			}
 		} catch ( \Throwable $e ) {
 			// Without `done` the runner asks the journal, which has all that was committed.
 			error_log( 'wp-cron-runner: ' . $e->getMessage() ); // phpcs:ignore WordPress.PHP.DevelopmentFunctions

@@ -40,7 +40,9 @@ function state_table(): string {
  */
 function create_tables(): void {
 	global $wpdb;
-	$bytes   = 'ENGINE=InnoDB ' . $wpdb->get_charset_collate();
+	$engine  = 'ENGINE=InnoDB ' . $wpdb->get_charset_collate();
+	// Hook and arguments may hold any bytes. The drop-in's tables are STRICT, and there text is no blob.
+	$bytes   = is_sqlite() ? 'longtext' : 'longblob';
 	$journal = 'CREATE TABLE IF NOT EXISTS ' . journal_table() . " (
 		id bigint unsigned NOT NULL AUTO_INCREMENT,
 		run varchar(26) NOT NULL,
@@ -48,9 +50,9 @@ function create_tables(): void {
 		state varchar(12) NOT NULL,
 		`then` varchar(10) NOT NULL DEFAULT 'none',
 		batch varchar(32) NOT NULL,
-		hook longblob NOT NULL,
+		hook {$bytes} NOT NULL,
 		event_key varchar(32) NOT NULL,
-		args longblob NOT NULL,
+		args {$bytes} NOT NULL,
 		due_at bigint NOT NULL,
 		schedule varchar(191) DEFAULT NULL,
 		every bigint DEFAULT NULL,
@@ -76,14 +78,14 @@ function create_tables(): void {
 		KEY open_runs (blog, state),
 		KEY ended (blog, ended_ms),
 		KEY batch (batch)
-	) {$bytes}";
+	) {$engine}";
 	$state   = 'CREATE TABLE IF NOT EXISTS ' . state_table() . " (
 		blog bigint unsigned NOT NULL,
 		name varchar(64) NOT NULL,
 		value longtext NOT NULL,
 		updated_ms bigint NOT NULL,
 		PRIMARY KEY  (blog, name)
-	) {$bytes}";
+	) {$engine}";
 	foreach ( array( $journal, $state ) as $sql ) {
 		try {
 			page_connection()->write( $sql );

@@ -1,0 +1,299 @@
+//! The binary, configured for the sites of a test, as the site's user where we are root.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use super::account::{self, command_as};
+use super::http::{self, Page};
+use super::process::{Port, Process};
+use super::site::Site;
+use super::test_dir::{TestDir, tails_of_logs};
+use super::wait::{secs, wait_for};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trigger {
+    FastCgi,
+    FastCgiTcp,
+    Http,
+}
+
+#[must_use]
+pub struct Builder<'a> {
+    sites: Vec<&'a Site>,
+    trigger: Trigger,
+    runner_lines: Vec<String>,
+    site_lines: Vec<String>,
+    tables: Vec<String>,
+    with_plugin: bool,
+}
+
+pub struct Runner {
+    process: Option<Process>,
+    pub binary: PathBuf,
+    pub config: PathBuf,
+    sites: Vec<String>,
+    port: Port,
+    pub dir: TestDir,
+}
+
+/// What a command of the binary printed, and how it ended.
+#[derive(Debug)]
+pub struct Said {
+    pub status: ExitStatus,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Said {
+    pub fn code(&self) -> i32 {
+        self.status.code().unwrap_or(-1)
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("no JSON ({error}): {self:?}"))
+    }
+}
+
+impl Runner {
+    pub fn builder(site: &Site) -> Builder<'_> {
+        Builder {
+            sites: vec![site],
+            trigger: Trigger::FastCgi,
+            runner_lines: Vec::new(),
+            site_lines: Vec::new(),
+            tables: Vec::new(),
+            with_plugin: true,
+        }
+    }
+
+    /// The daemon; returns when it answers.
+    pub fn start(&mut self) {
+        let log = fs::File::options().create(true).append(true).open(self.dir.join("runner.log")).expect("runner.log");
+        let mut command = self.command(account::SITE);
+        command.arg("run").stdout(log.try_clone().expect("runner.log")).stderr(log);
+        let mut process = Process::start("wp-cron-runner", &mut command);
+        wait_for("the runner's /healthz", secs(15), || {
+            if let Some(status) = process.ended() {
+                panic!("the runner ended with {status}\n{}", tails_of_logs());
+            }
+            http::request("GET", &self.listen(), "/healthz", &[], b"").ok().filter(|page| page.status == 200)
+        });
+        self.process = Some(process);
+    }
+
+    /// SIGTERM, and the end of its drain.
+    pub fn stop(&mut self) -> ExitStatus {
+        self.stop_within(secs(30))
+    }
+
+    pub fn stop_within(&mut self, patience: Duration) -> ExitStatus {
+        self.running().stop(patience)
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        self.running().kill();
+        self.process = None;
+    }
+
+    pub fn signal(&mut self, signal: Signal) {
+        self.running().signal(signal);
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().expect("a runner that was started").pid()
+    }
+
+    fn running(&mut self) -> &mut Process {
+        self.process.as_mut().expect("a runner that was started")
+    }
+
+    /// A command, as the runner's own user.
+    pub fn cli(&self, arguments: &[&str]) -> Said {
+        said(self.command(account::SITE).args(arguments))
+    }
+
+    /// A command as the caller, who may be root: `plugin`, `init`.
+    pub fn cli_as_caller(&self, arguments: &[&str]) -> Said {
+        said(self.configured(Command::new(&self.binary)).args(arguments))
+    }
+
+    /// A command with `--json` that must succeed.
+    pub fn json(&self, arguments: &[&str]) -> Value {
+        let said = self.cli(&[arguments, &["--json"]].concat());
+        assert!(said.status.success(), "{arguments:?}: {said:?}\n{}", tails_of_logs());
+        said.json()
+    }
+
+    /// The history, newest first.
+    pub fn history(&self) -> Vec<Value> {
+        self.json(&["history"]).as_array().expect("a list").clone()
+    }
+
+    /// The history of one hook, newest first.
+    pub fn history_of(&self, hook: &str) -> Vec<Value> {
+        self.history().into_iter().filter(|run| run["hook"] == hook).collect()
+    }
+
+    /// `plugin install` of every site, and the key into the hands of the runner's user.
+    pub fn install_plugin(&self) {
+        for site in &self.sites {
+            let said = self.cli_as_caller(&["plugin", "install", site]);
+            assert!(said.status.success(), "plugin install {site}: {said:?}");
+        }
+        account::give_to(account::SITE, &self.home());
+    }
+
+    /// Configuration, keys and state. The binary beside it is a hard link, which must stay its maker's.
+    fn home(&self) -> PathBuf {
+        self.dir.join("home")
+    }
+
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(self.dir.join("runner.log")).unwrap_or_default()).into_owned()
+    }
+
+    /// A page of the runner's own API.
+    pub fn get(&self, path: &str) -> Page {
+        http::request("GET", &self.listen(), path, &[], b"").unwrap_or_else(|error| panic!("GET {path}: {error}"))
+    }
+
+    /// `127.0.0.1:PORT`
+    pub fn listen(&self) -> String {
+        self.port.address()
+    }
+
+    fn command(&self, user: &str) -> Command {
+        self.configured(command_as(user, &self.binary))
+    }
+
+    fn configured(&self, mut command: Command) -> Command {
+        command.arg("--config").arg(&self.config).current_dir(self.dir.path()).stdin(Stdio::null());
+        command.env("NO_COLOR", "1").env_remove("WP_CRON_RUNNER_CONFIG");
+        command
+    }
+}
+
+fn said(command: &mut Command) -> Said {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    Said {
+        status: output.status,
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+impl<'a> Builder<'a> {
+    pub fn and(mut self, site: &'a Site) -> Self {
+        self.sites.push(site);
+        self
+    }
+
+    pub fn trigger(mut self, trigger: Trigger) -> Self {
+        self.trigger = trigger;
+        self
+    }
+
+    /// A line of TOML in `[runner]`.
+    pub fn runner_line(mut self, line: &str) -> Self {
+        self.runner_lines.push(line.to_owned());
+        self
+    }
+
+    /// A line of TOML in every `[[site]]`.
+    pub fn site_line(mut self, line: &str) -> Self {
+        self.site_lines.push(line.to_owned());
+        self
+    }
+
+    /// A whole table, such as a `[[site.hook]]` of the last site, or `[history]`.
+    pub fn table(mut self, text: &str) -> Self {
+        self.tables.push(text.to_owned());
+        self
+    }
+
+    pub fn without_plugin(mut self) -> Self {
+        self.with_plugin = false;
+        self
+    }
+
+    /// Configured, with the plugin installed, not started.
+    pub fn prepare(self) -> Runner {
+        let dir = TestDir::new();
+        let port = Port::take();
+        let binary = dir.join("wp-cron-runner");
+        let built = Path::new(env!("CARGO_BIN_EXE_wp-cron-runner"));
+        // The build may be in a home directory that the runner's user cannot enter.
+        fs::hard_link(built, &binary).or_else(|_| fs::copy(built, &binary).map(drop)).expect("the binary");
+        let home = dir.join("home");
+        fs::create_dir_all(home.join("state")).expect("the state directory");
+        fs::set_permissions(home.join("state"), fs::Permissions::from_mode(0o700)).expect("its mode");
+        let config = home.join("config.toml");
+        fs::write(&config, self.config_text(&home, &port)).expect("config.toml");
+        fs::set_permissions(&config, fs::Permissions::from_mode(0o640)).expect("config.toml's mode");
+        account::give_to(account::SITE, &home);
+        let sites = self.sites.iter().map(|site| site.name.clone()).collect();
+        let runner = Runner { process: None, binary, config, sites, port, dir };
+        if self.with_plugin {
+            runner.install_plugin();
+        }
+        runner
+    }
+
+    pub fn start(self) -> Runner {
+        let mut runner = self.prepare();
+        runner.start();
+        runner
+    }
+
+    fn config_text(&self, home: &Path, port: &Port) -> String {
+        let mut text = format!(
+            "[runner]\nname = \"test\"\nstate_dir = \"{}\"\nlisten = \"{}\"\n{}\n",
+            home.join("state").display(),
+            port.address(),
+            self.runner_lines.join("\n")
+        );
+        for site in &self.sites {
+            text += &self.site_text(site, home);
+        }
+        text + &self.tables.join("\n")
+    }
+
+    fn site_text(&self, site: &Site, home: &Path) -> String {
+        let mut lines = vec![
+            "\n[[site]]".to_owned(),
+            format!("name = \"{}\"", site.name),
+            format!("path = \"{}\"", site.path.display()),
+            format!("url = \"{}\"", site.url),
+            format!("secret_file = \"{}\"", home.join(format!("{}.key", site.name)).display()),
+        ];
+        match self.trigger {
+            Trigger::FastCgi => {
+                lines.push(format!("trigger = \"fastcgi\"\nfastcgi = \"{}\"", site.php_fpm.socket.display()));
+            }
+            Trigger::FastCgiTcp => {
+                lines.push(format!("trigger = \"fastcgi\"\nfastcgi = \"{}\"", site.php_fpm.tcp_address()));
+            }
+            Trigger::Http => {
+                lines.push("trigger = \"http\"".to_owned());
+                if let Some(certificate) = &site.certificate {
+                    lines.push(format!("ca_file = \"{}\"", certificate.authority.display()));
+                }
+                if let Some((user, password)) = &site.basic_auth {
+                    let file = home.join(format!("{}.auth", site.name));
+                    fs::write(&file, format!("{user}:{password}\n")).expect("the basic auth file");
+                    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("its mode");
+                    lines.push(format!("basic_auth_file = \"{}\"", file.display()));
+                }
+            }
+        }
+        lines.extend(self.site_lines.iter().cloned());
+        lines.join("\n") + "\n"
+    }
+}

@@ -1,0 +1,9 @@
+//! One binary for all integration tests, so that the crate and the support are linked once.
+
+// In a test a failed expectation is the result.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+// The support serves all tests; which of them need what changes.
+#![allow(dead_code, unused_imports)]
+
+mod real_parts;
+mod support;

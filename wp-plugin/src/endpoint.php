@@ -311,6 +311,8 @@ function prepare_site( array $ask ): void {
 	$now = settings();
 	if ( ! has_tables() ) {
 		create_tables();
+		set_state( page_connection(), 'unlocked', array() );
+		page_connection()->write( 'UPDATE ' . state_table() . " SET updated_ms = 0 WHERE blog = ? AND name = 'unlocked'", array( get_current_blog_id() ) );
 	}
 	$kind = VERSION === ( $now['lock_version'] ?? '' ) && ! empty( $now['lock_kind'] ) ? $now['lock_kind'] : prove_lock_kind();
 	$want = array(

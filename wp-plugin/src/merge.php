@@ -6,6 +6,8 @@
  * between. At the last step of update_option( 'cron' ) this file reads the row again under the write lock and applies only what
  * this request added and removed. The lock is freed after the write, or at once where update_option() will write nothing.
  *
+ * Nobody waits long for the lock, so it is never alone: every write goes through only where the row still is what was read.
+ *
  * @package WP_Cron_Runner
  */
 
@@ -22,17 +24,29 @@ final class Merge {
 	 */
 	private static $lock = null;
 	/**
-	 * The text of the row that must still stand there when the lock was not had; null where the lock is held.
+	 * The text of the row that was read; the write may replace this and nothing else.
 	 *
 	 * @var string|null
 	 */
-	private static $only_over = null;
+	private static $over = null;
+	/**
+	 * What this request did: array( its copy before, its copy after ).
+	 *
+	 * @var array
+	 */
+	private static $change = array();
 	/**
 	 * Has the UPDATE gone out?
 	 *
 	 * @var bool
 	 */
 	private static $written = false;
+	/**
+	 * Was the lock not had in time?
+	 *
+	 * @var bool
+	 */
+	private static $unlocked = false;
 	/**
 	 * The earliest event that this write adds, if it is earlier than all others to come.
 	 *
@@ -52,11 +66,10 @@ final class Merge {
 		if ( 'cron' !== $option || ! is_array( $value ) || ! self::begin() ) {
 			return $value;
 		}
-		$text = read_cron( page_connection() );
+		self::$change = array( is_array( $old ) ? $old : array(), $value );
+		$text         = read_cron( page_connection() );
 		if ( null === $text ) {
-			// The row is missing: core takes the way of add_option(), which writes $value as it is.
-			self::$only_over = null;
-			return $value;
+			return $value; // The row is missing: core goes the way of add_option().
 		}
 		$row = unpack_cron( $text );
 		if ( null === $row ) {
@@ -64,16 +77,16 @@ final class Merge {
 			self::end();
 			return $old;
 		}
-		list( $merged, $added ) = merge_cron( is_array( $old ) ? $old : array(), $value, $row );
+		list( $merged, $added ) = merge_cron( self::$change[0], $value, $row );
 		if ( pack_args( $merged ) === $text ) {
-			if ( is_array( $old ) && pack_args( $old ) !== $text ) {
+			if ( pack_args( self::$change[0] ) !== $text ) {
 				forget_cached_cron();
 			}
 			self::end();
 			return $old;
 		}
-		self::$earliest  = self::earliest( $added, $row );
-		self::$only_over = self::$lock ? null : $text;
+		self::$earliest = self::earliest( $added, $row );
+		self::$over     = $text;
 		add_filter( 'query', array( __CLASS__, 'filter_query' ) );
 		return $merged;
 	}
@@ -89,15 +102,16 @@ final class Merge {
 		if ( ! $locks || ! is_original() ) {
 			return false;
 		}
-		$name          = write_lock( get_current_blog_id() );
-		self::$written = false;
-		self::$lock    = $locks->take_within( $name, PAGE_WAITS_MS ) ? array( $locks, $name ) : null;
+		$name           = write_lock( get_current_blog_id() );
+		self::$written  = false;
+		self::$unlocked = false;
+		self::$lock     = $locks->take_within( $name, PAGE_WAITS_MS ) ? array( $locks, $name ) : null;
 		return true;
 	}
 
 	/**
-	 * Watches for the one UPDATE of the option: without the lock it may only replace what was read; after it, whatever
-	 * comes of it, the lock goes back with the next statement (update_option() fires nothing when 0 rows changed).
+	 * Watches for the one UPDATE of the option, and lets it replace only what was read. With the next statement, whatever came
+	 * of it, the lock goes back: update_option() fires nothing when 0 rows changed.
 	 */
 	public static function filter_query( $query ) {
 		global $wpdb;
@@ -109,11 +123,41 @@ final class Merge {
 			return $query;
 		}
 		self::$written = true;
-		if ( null !== self::$only_over ) {
-			$query .= " AND MD5(`option_value`) = '" . md5( self::$only_over ) . "'";
-			self::count_unlocked();
+		if ( self::$lock ) {
+			return $query . " AND MD5(`option_value`) = '" . md5( self::$over ) . "'";
 		}
-		return $query;
+		self::$unlocked = true;
+		return self::write_unlocked() ? self::counting_query() : $query . ' AND 1 = 0';
+	}
+
+	/**
+	 * Without the lock: reads, merges and writes until nobody came in between, a tenth of a second at most.
+	 */
+	private static function write_unlocked(): bool {
+		global $wpdb;
+		remove_filter( 'query', array( __CLASS__, 'filter_query' ) );
+		$done = false;
+		for ( $i = 0; $i < 50 && ! $done; $i++ ) {
+			$text = (string) read_cron( page_connection() );
+			$row  = unpack_cron( $text );
+			if ( null === $row ) {
+				break;
+			}
+			list( $merged ) = merge_cron( self::$change[0], self::$change[1], $row );
+			$sql            = "UPDATE {$wpdb->options} SET option_value = ? WHERE option_name = 'cron' AND MD5(option_value) = ?";
+			$done           = pack_args( $merged ) === $text || 0 < page_connection()->write( $sql, array( pack_args( $merged ), md5( $text ) ) );
+			usleep( $done ? 0 : random_int( 200, 2000 ) );
+		}
+		add_filter( 'query', array( __CLASS__, 'filter_query' ) );
+		return $done;
+	}
+
+	/**
+	 * Core's UPDATE would find nothing left to change and report a failure. This takes its place: it changes one row, and it
+	 * counts how often the lock was not had.
+	 */
+	private static function counting_query(): string {
+		return 'UPDATE ' . state_table() . ' SET updated_ms = updated_ms + 1 WHERE blog = ' . (int) get_current_blog_id() . " AND name = 'unlocked'";
 	}
 
 	/**
@@ -121,6 +165,9 @@ final class Merge {
 	 */
 	public static function action_written(): void {
 		$earliest = self::$earliest;
+		if ( self::$unlocked ) {
+			forget_cached_cron(); // Core has cached its first merge, the row has the last.
+		}
 		self::end();
 		if ( null !== $earliest ) {
 			notice_earlier( $earliest );
@@ -132,8 +179,9 @@ final class Merge {
 	 */
 	public static function end(): void {
 		self::release();
-		self::$only_over = null;
-		self::$earliest  = null;
+		self::$over     = null;
+		self::$change   = array();
+		self::$earliest = null;
 	}
 
 	/**
@@ -151,13 +199,6 @@ final class Merge {
 				return; // The connection is gone, and the lock with it.
 			}
 		}
-	}
-
-	/**
-	 * How often a page had to write without the lock, shown by the status page.
-	 */
-	private static function count_unlocked(): void {
-		$GLOBALS['wp_cron_runner_unlocked'] = 1 + ( isset( $GLOBALS['wp_cron_runner_unlocked'] ) ? $GLOBALS['wp_cron_runner_unlocked'] : 0 );
 	}
 
 	/**

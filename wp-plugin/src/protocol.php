@@ -14,7 +14,7 @@ const SIGNED_HEADER  = 'X-WP-Cron-Runner';
 const CONTENT_TYPE   = 'application/x-wp-cron-runner';
 const WINDOW_MS      = 60000;
 const LARGEST_BODY   = 65536;
-const SIGNATURE_FORM = '/^v=(\d{1,3});site=([a-z0-9_-]{1,64});kid=([0-9a-f]{8});ts=(\d{1,16});nonce=([0-9a-f]{32});sig=([0-9a-f]{64})$/';
+const SIGNATURE_FORM = '/^v=(\d{1,3});site=([a-z0-9_-]{1,64});kid=([0-9a-f]{8});ts=(\d{1,16});nonce=([0-9a-f]{32});sig=([0-9a-f]{64})\z/';
 
 /**
  * The bytes that are signed. Every part stands on its own line; none of them can contain a line break.

@@ -32,7 +32,7 @@ function keys(): array {
 	$keys = array();
 	$text = defined( 'WP_CRON_RUNNER_KEYS' ) ? (string) WP_CRON_RUNNER_KEYS : '';
 	foreach ( preg_split( '/\s+/', $text, -1, PREG_SPLIT_NO_EMPTY ) as $hex ) {
-		if ( ! preg_match( '/^[0-9a-f]{64}$/i', $hex ) || preg_match( '/^(..)\1+$/', $hex ) ) {
+		if ( ! preg_match( '/^[0-9a-f]{64}\z/i', $hex ) || preg_match( '/^(..)\1+$/', $hex ) ) {
 			continue;
 		}
 		$raw                     = hex2bin( $hex );

@@ -7,6 +7,8 @@ pub mod secret;
 mod sites;
 mod units;
 
+pub use sites::is_link_local;
+
 use std::fs;
 use std::io::Read;
 use std::net::SocketAddr;

@@ -93,6 +93,7 @@ impl Reader<'_> {
             Err(_) => expected,
             Ok(url) if !matches!(url.scheme(), "http" | "https") => "https:// or http://",
             Ok(url) if url.host_str().is_none_or(str::is_empty) => "a host name",
+            Ok(url) if host_ip(&url).is_some_and(is_link_local) => "no link-local address: no site lives there",
             Ok(url) if !url.username().is_empty() || url.password().is_some() => {
                 "no user and password in it; `basic_auth_file` names a file for these"
             }
@@ -258,8 +259,12 @@ fn hook(table: &Table<'_>) -> Option<Hook> {
 }
 
 fn is_loopback(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-    host == "localhost" || host.ends_with(".localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    let host = url.host_str().unwrap_or_default();
+    host == "localhost" || host.ends_with(".localhost") || host_ip(url).is_some_and(|ip| ip.is_loopback())
+}
+
+fn host_ip(url: &Url) -> Option<IpAddr> {
+    url.host_str()?.trim_matches(['[', ']']).parse().ok()
 }
 
 /// Cloud metadata services live there; no site does.

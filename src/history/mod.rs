@@ -1,0 +1,127 @@
+//! The runner's own record of runs.
+
+pub mod sqlite;
+
+use serde::{Serialize, Serializer};
+
+use crate::clock;
+use crate::outcome::{Outcome, Then};
+use crate::protocol::{Error, Row};
+
+/// One run that has ended.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RunRecord {
+    pub run: String,
+    pub site: String,
+    pub blog: u32,
+    pub hook: String,
+    pub key: String,
+    pub schedule: Option<String>,
+    /// Unix seconds, WordPress's own timestamp.
+    #[serde(serialize_with = "seconds")]
+    pub due: i64,
+    #[serde(rename = "started", serialize_with = "maybe_millis")]
+    pub started_ms: Option<i64>,
+    #[serde(rename = "ended", serialize_with = "maybe_millis")]
+    pub ended_ms: Option<i64>,
+    pub lateness_ms: Option<i64>,
+    pub ms: Option<i64>,
+    pub outcome: Outcome,
+    pub then: Then,
+    pub reason: Option<String>,
+    pub note: Option<String>,
+    pub error: Option<Error>,
+    pub output: Option<String>,
+    /// Bytes of output beyond what was kept.
+    pub output_dropped: u64,
+    pub peak_memory: Option<i64>,
+    pub queries: Option<i64>,
+    pub host: Option<String>,
+    pub pid: Option<i64>,
+    pub trigger: Option<String>,
+    pub batch: Option<String>,
+}
+
+impl RunRecord {
+    /// From the plugin's journal; None while the row has no final state.
+    pub fn from_row(site: &str, row: &Row) -> Option<Self> {
+        Some(Self {
+            run: row.run.clone(),
+            site: site.to_string(),
+            blog: row.blog.unwrap_or(1),
+            hook: row.hook.clone(),
+            key: row.key.clone(),
+            schedule: row.schedule.clone(),
+            due: row.due_at,
+            started_ms: row.started_ms,
+            ended_ms: row.ended_ms,
+            lateness_ms: row.started_ms.map(|started| started - row.due_at * 1000),
+            ms: row.ms,
+            outcome: row.state.outcome()?,
+            then: row.then,
+            reason: row.reason.clone(),
+            note: row.note.clone(),
+            error: row.error.clone(),
+            output: None,
+            output_dropped: 0,
+            peak_memory: row.peak_memory,
+            queries: row.queries,
+            host: row.host.clone(),
+            pid: row.pid,
+            trigger: row.trigger.clone(),
+            batch: row.batch.clone(),
+        })
+    }
+
+    /// One line for people; everything in it that a site's code chose is escaped.
+    pub fn sentence(&self) -> String {
+        let mut words = format!("{} {}", crate::text::safe(&self.hook), self.outcome.word());
+        if let Some(ms) = self.ms {
+            words += &format!(" after {}", clock::span(ms));
+        }
+        if let Some(lateness) = self.lateness_ms {
+            words += &format!(", started {} late", clock::span(lateness));
+        }
+        if self.then != Then::None {
+            words += &format!(", {}", self.then.word());
+        }
+        for text in [&self.reason, &self.note].into_iter().flatten() {
+            words += &format!(": {}", crate::text::safe(text));
+        }
+        if let Some(error) = &self.error {
+            words += &format!(": {}", error_sentence(error));
+        }
+        words
+    }
+}
+
+pub fn error_sentence(error: &Error) -> String {
+    let place = match (&error.file, error.line) {
+        (Some(file), Some(line)) => format!(" ({}:{line})", crate::text::safe(file)),
+        (Some(file), None) => format!(" ({})", crate::text::safe(file)),
+        _ => String::new(),
+    };
+    format!("{}{place}", crate::text::safe(&error.message))
+}
+
+/// What a report asks for.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    pub site: Option<String>,
+    pub failed: bool,
+    pub held: bool,
+    pub since_ms: Option<i64>,
+    pub limit: usize,
+}
+
+fn seconds<S: Serializer>(seconds: &i64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&clock::rfc3339(seconds.saturating_mul(1000)))
+}
+
+#[allow(clippy::ref_option, reason = "serde's signature")]
+fn maybe_millis<S: Serializer>(millis: &Option<i64>, serializer: S) -> Result<S::Ok, S::Error> {
+    match millis {
+        Some(millis) => serializer.serialize_str(&clock::rfc3339(*millis)),
+        None => serializer.serialize_none(),
+    }
+}

@@ -1,0 +1,381 @@
+//! History in one SQLite file. WAL and synchronous=NORMAL: a power cut may lose the last runs, and never corrupts. One
+//! thread writes; whoever reads opens the file for itself, also while the daemon runs.
+
+use std::collections::VecDeque;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params, params_from_iter};
+
+use super::{Filter, RunRecord};
+use crate::clock;
+use crate::config;
+use crate::outcome::{Outcome, Then};
+
+/// Each step brings a file from its place in the list to the next version. Released steps are never edited.
+const MIGRATIONS: [&str; NEWEST as usize] = ["
+    CREATE TABLE runs (
+        run TEXT PRIMARY KEY, site TEXT NOT NULL, blog INTEGER NOT NULL, hook TEXT NOT NULL, key TEXT NOT NULL,
+        schedule TEXT, due INTEGER NOT NULL, started_ms INTEGER, ended_ms INTEGER, lateness_ms INTEGER, ms INTEGER,
+        outcome TEXT NOT NULL, then_ TEXT NOT NULL, reason TEXT, note TEXT, error TEXT, output TEXT,
+        output_dropped INTEGER NOT NULL DEFAULT 0, peak_memory INTEGER, queries INTEGER, host TEXT, pid INTEGER,
+        trigger_ TEXT, batch TEXT
+    );
+    CREATE INDEX runs_by_site ON runs (site, ended_ms);
+    CREATE INDEX runs_by_end ON runs (ended_ms);
+    CREATE TABLE facts (site TEXT NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (site, name)) WITHOUT ROWID;
+"];
+const NEWEST: u32 = 1;
+const COLUMNS: &str = "run, site, blog, hook, key, schedule, due, started_ms, ended_ms, lateness_ms, ms, outcome, then_, \
+    reason, note, error, output, output_dropped, peak_memory, queries, host, pid, trigger_, batch";
+const PRUNE_EVERY: Duration = Duration::from_secs(3600);
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("history {}: {error}", .path.display())]
+    Sqlite { path: PathBuf, error: rusqlite::Error },
+    #[error("history {} has schema version {found}, made by a newer wp-cron-runner; expected at most {NEWEST}; nothing was changed", .path.display())]
+    TooNew { path: PathBuf, found: u32 },
+    #[error("history {}: {error}", .path.display())]
+    Io { path: PathBuf, error: std::io::Error },
+}
+
+enum Write {
+    Run(Box<RunRecord>),
+    Fact { site: String, name: &'static str, value: String },
+    Forget { site: String },
+}
+
+/// The writing half; dropping it writes what is left.
+#[derive(Debug)]
+pub struct History {
+    sender: Option<Sender<Write>>,
+    writer: Option<JoinHandle<()>>,
+    trouble: Arc<Mutex<Option<String>>>,
+}
+
+impl History {
+    pub fn open(path: &Path, limits: &config::History) -> Result<Self, Error> {
+        let connection = open(path)?;
+        let (sender, receiver) = channel();
+        let trouble = Arc::new(Mutex::new(None));
+        let writer = Writer {
+            connection,
+            path: path.to_path_buf(),
+            limits: limits.clone(),
+            trouble: trouble.clone(),
+            pending: VecDeque::new(),
+        };
+        let thread = std::thread::Builder::new().name("history".into()).spawn(move || writer.run(&receiver));
+        let thread = thread.map_err(|error| Error::Io { path: path.to_path_buf(), error })?;
+        Ok(Self { sender: Some(sender), writer: Some(thread), trouble })
+    }
+
+    /// A run is recorded once; for a known one only what became of it can change.
+    pub fn record(&self, record: RunRecord) {
+        self.send(Write::Run(Box::new(record)));
+    }
+
+    pub fn learn(&self, site: &str, name: &'static str, value: String) {
+        self.send(Write::Fact { site: site.to_string(), name, value });
+    }
+
+    /// Forgets the facts about a site, not its runs.
+    pub fn forget(&self, site: &str) {
+        self.send(Write::Forget { site: site.to_string() });
+    }
+
+    fn send(&self, write: Write) {
+        if let Some(sender) = &self.sender {
+            let _ = sender.send(write);
+        }
+    }
+
+    /// Why nothing can be written at the moment. Nothing new may start then.
+    pub fn trouble(&self) -> Option<String> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Drop for History {
+    fn drop(&mut self) {
+        self.sender = None;
+        if let Some(writer) = self.writer.take() {
+            let _ = writer.join();
+        }
+    }
+}
+
+struct Writer {
+    connection: Connection,
+    path: PathBuf,
+    limits: config::History,
+    trouble: Arc<Mutex<Option<String>>>,
+    pending: VecDeque<Write>,
+}
+
+impl Writer {
+    fn run(mut self, receiver: &Receiver<Write>) {
+        let mut pruned: Option<Instant> = None;
+        loop {
+            let wait = if self.pending.is_empty() { Duration::from_secs(60) } else { Duration::from_secs(1) };
+            match receiver.recv_timeout(wait) {
+                Ok(write) => self.pending.push_back(write),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            self.pending.extend(receiver.try_iter());
+            if !self.pending.is_empty() {
+                self.flush();
+            }
+            if self.pending.is_empty() && pruned.is_none_or(|at| at.elapsed() > PRUNE_EVERY) {
+                pruned = Some(Instant::now());
+                let _ = prune(&self.connection, &self.limits, clock::now_ms());
+            }
+        }
+        self.pending.extend(receiver.try_iter());
+        self.flush();
+    }
+
+    /// All that waits, in one commit. What cannot be written stays, and the trouble is told until it can.
+    fn flush(&mut self) {
+        let written = self.connection.transaction().and_then(|transaction| {
+            for write in &self.pending {
+                apply(&transaction, write)?;
+            }
+            transaction.commit()
+        });
+        let trouble = match written {
+            Ok(()) => {
+                self.pending.clear();
+                None
+            }
+            Err(error) => Some(format!(
+                "{} cannot be written: {error}; {} records wait; free space there, then it goes on by itself",
+                self.path.display(),
+                self.pending.len()
+            )),
+        };
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+    }
+}
+
+fn apply(connection: &Connection, write: &Write) -> rusqlite::Result<usize> {
+    match write {
+        Write::Run(record) => insert(connection, record),
+        Write::Fact { site, name, value } => connection
+            .prepare_cached("INSERT OR REPLACE INTO facts (site, name, value) VALUES (?1, ?2, ?3)")?
+            .execute(params![site, name, value]),
+        Write::Forget { site } => connection.execute("DELETE FROM facts WHERE site = ?1", [site]),
+    }
+}
+
+fn insert(connection: &Connection, record: &RunRecord) -> rusqlite::Result<usize> {
+    let sql = format!(
+        "INSERT OR IGNORE INTO runs ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, \
+         ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24)"
+    );
+    let error = record.error.as_ref().and_then(|error| serde_json::to_string(error).ok());
+    let inserted = connection.prepare_cached(&sql)?.execute(params![
+        record.run,
+        record.site,
+        record.blog,
+        record.hook,
+        record.key,
+        record.schedule,
+        record.due,
+        record.started_ms,
+        record.ended_ms,
+        record.lateness_ms,
+        record.ms,
+        record.outcome.word(),
+        record.then.word(),
+        record.reason,
+        record.note,
+        error,
+        record.output,
+        i64::try_from(record.output_dropped).unwrap_or(i64::MAX),
+        record.peak_memory,
+        record.queries,
+        record.host,
+        record.pid,
+        record.trigger,
+        record.batch,
+    ])?;
+    if inserted > 0 {
+        return Ok(inserted);
+    }
+    connection
+        .prepare_cached("UPDATE runs SET then_ = ?2 WHERE run = ?1 AND then_ <> ?2 AND ?2 <> 'none'")?
+        .execute(params![record.run, record.then.word()])
+}
+
+fn prune(connection: &Connection, limits: &config::History, now_ms: i64) -> rusqlite::Result<()> {
+    let oldest = now_ms - clock::millis(limits.age);
+    connection.execute("DELETE FROM runs WHERE ended_ms < ?1", [oldest])?;
+    for _ in 0..50 {
+        let pages = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0).map(i64::unsigned_abs));
+        let used = (pages("page_count")? - pages("freelist_count")?) * pages("page_size")?;
+        if used <= limits.size {
+            break;
+        }
+        let tenth = "DELETE FROM runs WHERE run IN
+            (SELECT run FROM runs ORDER BY ended_ms LIMIT (SELECT count(*) / 10 + 1 FROM runs))";
+        if connection.execute(tenth, [])? == 0 {
+            break;
+        }
+    }
+    // Each step of this statement gives one page back.
+    let mut statement = connection.prepare("PRAGMA incremental_vacuum")?;
+    let mut pages = statement.query([])?;
+    while pages.next()?.is_some() {}
+    connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)")
+}
+
+fn open(path: &Path) -> Result<Connection, Error> {
+    let io = |error| Error::Io { path: path.to_path_buf(), error };
+    let sqlite = |error| Error::Sqlite { path: path.to_path_buf(), error };
+    std::fs::OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path).map_err(io)?;
+    let mut connection = Connection::open(path).map_err(sqlite)?;
+    connection.busy_timeout(Duration::from_secs(5)).map_err(sqlite)?;
+    let pragmas = "PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL";
+    connection.execute_batch(pragmas).map_err(sqlite)?;
+    migrate(&mut connection, path)?;
+    Ok(connection)
+}
+
+fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Error> {
+    let sqlite = |error| Error::Sqlite { path: path.to_path_buf(), error };
+    // Immediate: `once` and the daemon may open a new file at the same moment.
+    let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(sqlite)?;
+    let found = version(&transaction).map_err(sqlite)?;
+    if found > NEWEST {
+        return Err(Error::TooNew { path: path.to_path_buf(), found });
+    }
+    for step in MIGRATIONS.iter().skip(found as usize) {
+        transaction.execute_batch(step).map_err(sqlite)?;
+    }
+    transaction.pragma_update(None, "user_version", NEWEST).map_err(sqlite)?;
+    transaction.commit().map_err(sqlite)
+}
+
+fn version(connection: &Connection) -> rusqlite::Result<u32> {
+    connection.pragma_query_value(None, "user_version", |row| row.get(0))
+}
+
+/// The reading half. A file that is not there yet is an empty history.
+#[derive(Debug)]
+pub struct Reader {
+    connection: Option<Connection>,
+    path: PathBuf,
+}
+
+impl Reader {
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        if !path.exists() {
+            return Ok(Self { connection: None, path: path.to_path_buf() });
+        }
+        let sqlite = |error| Error::Sqlite { path: path.to_path_buf(), error };
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags).map_err(sqlite)?;
+        connection.busy_timeout(Duration::from_secs(5)).map_err(sqlite)?;
+        let found = version(&connection).map_err(sqlite)?;
+        if found > NEWEST {
+            return Err(Error::TooNew { path: path.to_path_buf(), found });
+        }
+        Ok(Self { connection: Some(connection), path: path.to_path_buf() })
+    }
+
+    /// Newest first.
+    pub fn runs(&self, filter: &Filter) -> Result<Vec<RunRecord>, Error> {
+        let mut conditions = vec!["1".to_string()];
+        let mut values: Vec<rusqlite::types::Value> = Vec::new();
+        if let Some(site) = &filter.site {
+            values.push(site.clone().into());
+            conditions.push(format!("site = ?{}", values.len()));
+        }
+        if let Some(since) = filter.since_ms {
+            values.push(since.into());
+            conditions.push(format!("coalesce(ended_ms, started_ms) >= ?{}", values.len()));
+        }
+        if filter.failed {
+            conditions.push("outcome NOT IN ('ok', 'skipped')".into());
+        }
+        if filter.held {
+            conditions.push("then_ = 'held'".into());
+        }
+        let sql = format!(
+            "SELECT {COLUMNS} FROM runs WHERE {} ORDER BY ended_ms DESC, started_ms DESC, run DESC LIMIT {}",
+            conditions.join(" AND "),
+            filter.limit.min(1_000_000)
+        );
+        self.query(|connection| {
+            let mut statement = connection.prepare(&sql)?;
+            let rows = statement.query_map(params_from_iter(values.iter()), read)?;
+            rows.collect()
+        })
+    }
+
+    pub fn find(&self, run: &str) -> Result<Option<RunRecord>, Error> {
+        let sql = format!("SELECT {COLUMNS} FROM runs WHERE run = ?1");
+        self.query(|connection| connection.query_row(&sql, [run], read).optional())
+    }
+
+    pub fn last_ended(&self, site: &str) -> Result<Option<i64>, Error> {
+        self.query(|connection| {
+            connection.query_row("SELECT max(ended_ms) FROM runs WHERE site = ?1", [site], |row| row.get(0))
+        })
+    }
+
+    pub fn fact(&self, site: &str, name: &str) -> Result<Option<String>, Error> {
+        let sql = "SELECT value FROM facts WHERE site = ?1 AND name = ?2";
+        self.query(|connection| connection.query_row(sql, [site, name], |row| row.get(0)).optional())
+    }
+
+    fn query<T: Default>(&self, ask: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, Error> {
+        match &self.connection {
+            Some(connection) => ask(connection).map_err(|error| Error::Sqlite { path: self.path.clone(), error }),
+            None => Ok(T::default()),
+        }
+    }
+}
+
+fn read(row: &Row<'_>) -> rusqlite::Result<RunRecord> {
+    let outcome: String = row.get("outcome")?;
+    let then: String = row.get("then_")?;
+    let error: Option<String> = row.get("error")?;
+    let dropped: i64 = row.get("output_dropped")?;
+    Ok(RunRecord {
+        run: row.get("run")?,
+        site: row.get("site")?,
+        blog: row.get("blog")?,
+        hook: row.get("hook")?,
+        key: row.get("key")?,
+        schedule: row.get("schedule")?,
+        due: row.get("due")?,
+        started_ms: row.get("started_ms")?,
+        ended_ms: row.get("ended_ms")?,
+        lateness_ms: row.get("lateness_ms")?,
+        ms: row.get("ms")?,
+        outcome: Outcome::from_word(&outcome).unwrap_or(Outcome::Failed),
+        then: Then::from_word(&then),
+        reason: row.get("reason")?,
+        note: row.get("note")?,
+        error: error.and_then(|error| serde_json::from_str(&error).ok()),
+        output: row.get("output")?,
+        output_dropped: u64::try_from(dropped).unwrap_or(0),
+        peak_memory: row.get("peak_memory")?,
+        queries: row.get("queries")?,
+        host: row.get("host")?,
+        pid: row.get("pid")?,
+        trigger: row.get("trigger_")?,
+        batch: row.get("batch")?,
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,139 @@
+//! Leases as locked files, and the state directory that they live in.
+
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use crate::clock;
+use crate::protocol::signature::random_hex;
+
+/// Held for as long as it lives.
+#[derive(Debug)]
+pub struct Lease {
+    _file: File,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// Safe to try again when the other one is gone.
+    #[error("{what} is held by {holder} ({})", .path.display())]
+    Held { what: String, holder: String, path: PathBuf },
+    #[error("{}: {error}; expected a folder that this user may write (mode 0700)", .path.display())]
+    Io { path: PathBuf, error: io::Error },
+}
+
+/// The folder that holds all that a runner must remember.
+#[derive(Debug, Clone)]
+pub struct StateDir {
+    path: PathBuf,
+    /// Who this runner is, for as long as the folder lives.
+    pub id: String,
+}
+
+impl StateDir {
+    pub fn open(path: &Path) -> Result<Self, Refusal> {
+        let refuse = |error| Refusal::Io { path: path.to_path_buf(), error };
+        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(refuse)?;
+        let id = runner_id(&path.join("runner.id"))?;
+        Ok(Self { path: path.to_path_buf(), id })
+    }
+
+    pub fn history_file(&self) -> PathBuf {
+        self.path.join("history.sqlite")
+    }
+
+    /// One daemon per state directory.
+    pub fn daemon(&self) -> Result<Lease, Refusal> {
+        acquire(&self.path.join("daemon.lock"), "this state directory")
+    }
+
+    pub fn site(&self, site: &str) -> Result<Lease, Refusal> {
+        acquire(&self.path.join(format!("lease-{site}.lock")), &format!("site `{site}`"))
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    // Whoever may write the folder could put a link in the lock's place and have us write elsewhere.
+    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::CLOEXEC;
+    let flags = i32::try_from(flags.bits()).unwrap_or(0);
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(flags).open(path)
+}
+
+fn acquire(path: &Path, what: &str) -> Result<Lease, Refusal> {
+    let refuse = |error| Refusal::Io { path: path.to_path_buf(), error };
+    let mut file = open(path).map_err(refuse)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let (what, holder) = (what.to_string(), holder(&mut file));
+            return Err(Refusal::Held { what, holder, path: path.to_path_buf() });
+        }
+        Err(TryLockError::Error(error)) => return Err(refuse(error)),
+    }
+    // A full disk must not cost the lease: these words are for people.
+    let _ = file.set_len(0);
+    let _ = writeln!(file, "process {} since {}", std::process::id(), clock::rfc3339(clock::now_ms()));
+    Ok(Lease { _file: file })
+}
+
+fn holder(file: &mut File) -> String {
+    let mut text = String::new();
+    let _ = file.rewind();
+    let read = file.take(200).read_to_string(&mut text);
+    match text.trim() {
+        holder if read.is_ok() && !holder.is_empty() => crate::text::safe(holder),
+        _ => "another process".to_string(),
+    }
+}
+
+fn runner_id(path: &Path) -> Result<String, Refusal> {
+    let refuse = |error| Refusal::Io { path: path.to_path_buf(), error };
+    let mut file = open(path).map_err(refuse)?;
+    file.lock().map_err(refuse)?;
+    let mut id = String::new();
+    (&file).take(64).read_to_string(&mut id).map_err(refuse)?;
+    let id = id.trim();
+    if id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Ok(id.to_string());
+    }
+    let id = random_hex::<16>().map_err(refuse)?;
+    file.set_len(0).and_then(|()| file.rewind()).map_err(refuse)?;
+    writeln!(file, "{id}").and_then(|()| file.sync_all()).map_err(refuse)?;
+    Ok(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_runner_does_not_get_the_lease_and_is_told_who_has_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateDir::open(&folder.path().join("state")).unwrap();
+        let lease = state.site("shop").unwrap();
+        let refusal = state.site("shop").unwrap_err().to_string();
+        assert!(
+            refusal.contains(&format!("site `shop` is held by process {} since 20", std::process::id())),
+            "{refusal}"
+        );
+        assert!(state.site("other").is_ok() && state.daemon().is_ok());
+        drop(lease);
+        assert!(state.site("shop").is_ok());
+    }
+
+    #[test]
+    fn the_runner_keeps_its_id() {
+        let folder = tempfile::tempdir().unwrap();
+        let id = StateDir::open(folder.path()).unwrap().id;
+        assert_eq!((id.len(), StateDir::open(folder.path()).unwrap().id), (32, id));
+    }
+
+    #[test]
+    fn a_link_in_place_of_a_lock_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateDir::open(folder.path()).unwrap();
+        std::os::unix::fs::symlink("/etc/hostname", folder.path().join("lease-shop.lock")).unwrap();
+        assert!(matches!(state.site("shop"), Err(Refusal::Io { .. })));
+    }
+}

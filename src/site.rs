@@ -1,0 +1,413 @@
+//! Pure: what is known of a site, and what it wants next. It reads no clock and calls nobody; `scheduler` tells it what
+//! happened and asks what to do. All times are this machine's unix milliseconds unless they say otherwise.
+
+mod php_clock;
+mod view;
+
+use std::collections::HashSet;
+
+use crate::outcome::Failure;
+use crate::protocol::{Busy, Open, Stray};
+pub use php_clock::PhpClock;
+pub use view::{Running, View};
+
+/// A due event is asked for so much after its second begins: never before it, by any rounding.
+const AFTER_SECOND_MS: i64 = 2;
+/// The owner of a site has to be silent for so long beyond its word before somebody else takes over.
+pub const SILENCE_MS: i64 = 45_000;
+const PROBE_MS: i64 = 300_000;
+const SECOND: i64 = 1000;
+
+/// What the configuration allows a site.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    pub lanes: usize,
+    pub rescan_ms: i64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Want {
+    /// Nothing before this time.
+    Nothing { until: i64 },
+    /// To be taken over: settle what is open, get an epoch.
+    Take,
+    /// To be asked what is due.
+    Look,
+    /// Something is due.
+    Run,
+    /// Runs of an earlier time are open: are their processes alive?
+    Settle,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Right {
+    None,
+    Standby { until: i64 },
+    Owner { epoch: i64 },
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct Trouble {
+    failure: Failure,
+    since: i64,
+    times: u32,
+}
+
+#[derive(Debug, Clone)]
+pub struct State {
+    limits: Limits,
+    right: Right,
+    pub clock: PhpClock,
+    pub install: Option<String>,
+    /// The earliest event that is not due yet, in WordPress's seconds.
+    next: Option<i64>,
+    /// How many are due now and could be claimed.
+    due: u64,
+    oldest: Option<i64>,
+    /// Due, but running still: not asked for until one of these ends, or a look finds them again.
+    busy: Vec<Busy>,
+    running: usize,
+    is_calling: bool,
+    looked: Option<i64>,
+    not_before: i64,
+    trouble: Option<Trouble>,
+    /// The due time that was asked for last, how often nothing came of it, and when to ask again.
+    asked: Option<i64>,
+    vain: u32,
+    ask_again: i64,
+    open: Vec<Open>,
+    batches: HashSet<String>,
+    settle_at: i64,
+    settle_step: i64,
+    /// A backlog was found at the take-over: one lane until the first event ended well.
+    is_spreading: bool,
+    pub about: About,
+}
+
+/// What replies say beside what is due; for reports.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct About {
+    pub plugin: String,
+    pub php: String,
+    pub wp: String,
+    pub lock_kind: Option<String>,
+    pub disable_wp_cron: bool,
+    pub stray: Option<Stray>,
+    pub held: u64,
+    pub backlog: Option<String>,
+}
+
+/// What a take-over, a look, a settle or a finished run told about the `cron` option.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Seen {
+    pub next: Option<i64>,
+    pub due: u64,
+    pub oldest: Option<i64>,
+    pub busy: Vec<Busy>,
+}
+
+/// How a run of ours ended, as far as what to do next depends on it.
+#[derive(Debug, Clone, Default)]
+pub struct RunEnd {
+    pub batch: String,
+    /// Events that it took out of the option.
+    pub claimed: u64,
+    /// At least one of them ended ok.
+    pub went_well: bool,
+    pub seen: Option<Seen>,
+    pub failure: Option<Failure>,
+    /// Rows whose process may live.
+    pub open: Vec<Open>,
+}
+
+impl State {
+    pub fn new(limits: Limits, install: Option<String>) -> Self {
+        Self {
+            limits,
+            right: Right::None,
+            clock: PhpClock::default(),
+            install,
+            next: None,
+            due: 0,
+            oldest: None,
+            busy: Vec::new(),
+            running: 0,
+            is_calling: false,
+            looked: None,
+            not_before: 0,
+            trouble: None,
+            asked: None,
+            vain: 0,
+            ask_again: 0,
+            open: Vec::new(),
+            batches: HashSet::new(),
+            settle_at: 0,
+            settle_step: SECOND,
+            is_spreading: false,
+            about: About::default(),
+        }
+    }
+
+    pub fn epoch(&self) -> Option<i64> {
+        match self.right {
+            Right::Owner { epoch } => Some(epoch),
+            Right::None | Right::Standby { .. } => None,
+        }
+    }
+
+    pub fn running(&self) -> usize {
+        self.running
+    }
+
+    fn lanes(&self) -> usize {
+        if self.is_spreading { 1 } else { self.limits.lanes }
+    }
+
+    pub fn wants(&self, now: i64) -> Want {
+        if now < self.not_before {
+            return Want::Nothing { until: self.not_before };
+        }
+        let take_at = match self.right {
+            Right::Owner { .. } => return self.owner_wants(now),
+            Right::None => now,
+            Right::Standby { until } => until,
+        };
+        // While a call is on its way its answer decides; it wakes the scheduler by itself.
+        match () {
+            () if self.is_calling => Want::Nothing { until: now + 60 * SECOND },
+            () if now >= take_at => Want::Take,
+            () => Want::Nothing { until: take_at },
+        }
+    }
+
+    fn owner_wants(&self, now: i64) -> Want {
+        let mut until = now + 60 * SECOND;
+        if self.looked.is_none() && !self.is_calling {
+            return Want::Look;
+        }
+        if self.running < self.lanes()
+            && let Some(run_at) = self.run_at()
+        {
+            if now >= run_at {
+                return Want::Run;
+            }
+            until = until.min(run_at);
+        }
+        if self.is_calling {
+            return Want::Nothing { until };
+        }
+        let look_at = self.looked.unwrap_or(now) + self.limits.rescan_ms;
+        if now >= look_at {
+            return Want::Look;
+        }
+        if self.foreign_open().next().is_some() {
+            if now >= self.settle_at {
+                return Want::Settle;
+            }
+            until = until.min(self.settle_at);
+        }
+        Want::Nothing { until: until.min(look_at) }
+    }
+
+    /// When to ask for what is due next.
+    fn run_at(&self) -> Option<i64> {
+        if self.due > 0 {
+            return Some(self.ask_again);
+        }
+        let at = self.clock.to_ours(self.next? * SECOND) + AFTER_SECOND_MS;
+        Some(if self.next == self.asked { at.max(self.ask_again) } else { at })
+    }
+
+    /// Open rows that no run of ours looks after.
+    pub fn foreign_open(&self) -> impl Iterator<Item = &Open> {
+        self.open.iter().filter(|open| !self.batches.contains(&open.batch))
+    }
+
+    pub fn call_started(&mut self) {
+        self.is_calling = true;
+    }
+
+    pub fn call_ended(&mut self) {
+        self.is_calling = false;
+    }
+
+    /// The site is ours now.
+    pub fn taken(&mut self, now: i64, epoch: i64, seen: Seen, open: Vec<Open>) {
+        self.right = Right::Owner { epoch };
+        self.is_spreading = seen.due > 1;
+        self.succeeded();
+        self.looked = Some(now);
+        self.found_open(now, open);
+        self.see(now, seen);
+    }
+
+    pub fn looked(&mut self, now: i64, seen: Seen, open: Vec<Open>) {
+        self.succeeded();
+        self.looked = Some(now);
+        self.busy.clear();
+        self.found_open(now, open);
+        self.see(now, seen);
+    }
+
+    pub fn settled(&mut self, now: i64, seen: Seen, open: Vec<Open>) {
+        self.succeeded();
+        self.found_open(now, open);
+        self.see(now, seen);
+    }
+
+    fn succeeded(&mut self) {
+        self.trouble = None;
+        self.not_before = 0;
+    }
+
+    fn found_open(&mut self, now: i64, open: Vec<Open>) {
+        let is_same = open.len() == self.open.len() && open.iter().zip(&self.open).all(|(a, b)| a.run == b.run);
+        self.settle_step = if is_same { (self.settle_step * 2).min(15 * SECOND) } else { SECOND };
+        self.settle_at = now + self.settle_step;
+        self.open = open;
+    }
+
+    fn see(&mut self, now: i64, seen: Seen) {
+        self.next = seen.next;
+        self.oldest = seen.oldest;
+        let busy = u64::try_from(seen.busy.len()).unwrap_or(u64::MAX);
+        self.due = seen.due.saturating_sub(busy);
+        self.busy = seen.busy;
+        // What is overdue by PHP's word but not counted as due was asked for a moment too early.
+        let first = if self.due > 0 { self.oldest } else { self.next };
+        if first != self.asked {
+            self.vain = 0;
+            self.ask_again = now.min(self.ask_again);
+        }
+    }
+
+    pub fn run_started(&mut self, now: i64) {
+        self.running += 1;
+        let php_now = self.clock.to_php(now) / SECOND;
+        let due_next = self.next.filter(|next| *next <= php_now);
+        self.asked = if self.due > 0 { self.oldest.or(due_next) } else { due_next };
+        // Whatever else is due, the first `claimed` of this run will say.
+        self.due = 0;
+        if due_next.is_some() {
+            self.next = None;
+        }
+    }
+
+    /// A run of ours took events out; `remaining` are still due.
+    pub fn claimed(&mut self, batch: String, count: u64, remaining: u64, next: Option<i64>, busy: Vec<Busy>) {
+        self.batches.insert(batch);
+        self.busy = busy;
+        let busy = u64::try_from(self.busy.len()).unwrap_or(u64::MAX);
+        self.due = remaining.saturating_sub(busy);
+        self.next = next;
+        if count > 0 {
+            self.vain = 0;
+            self.ask_again = 0;
+        }
+    }
+
+    /// An event ended; what waited for it may be claimed now.
+    pub fn event_ended(&mut self, run: &str, went_well: bool) {
+        self.is_spreading = self.is_spreading && !went_well;
+        if self.busy.iter().any(|busy| busy.run.as_deref() == Some(run)) {
+            self.busy.clear();
+            self.due += 1;
+            self.ask_again = 0;
+        }
+    }
+
+    pub fn run_ended(&mut self, now: i64, end: RunEnd) {
+        self.running = self.running.saturating_sub(1);
+        self.batches.remove(&end.batch);
+        self.is_spreading = self.is_spreading && !end.went_well && end.claimed == 0;
+        if let Some(failure) = end.failure {
+            self.failed(now, failure);
+            return;
+        }
+        self.succeeded();
+        if !end.open.is_empty() {
+            self.found_open(now, end.open);
+        }
+        let waited = !self.busy.is_empty();
+        if let Some(seen) = end.seen {
+            self.see(now, seen);
+        }
+        if end.claimed > 0 {
+            self.vain = 0;
+            self.ask_again = 0;
+            // Something ended: was it that which kept others waiting?
+            if waited && !self.busy.is_empty() {
+                self.due += 1;
+                self.busy.clear();
+            }
+            return;
+        }
+        self.vain += 1;
+        let step = if self.vain == 1 { 100 } else { (SECOND << (self.vain - 2).min(6)).min(60 * SECOND) };
+        self.ask_again = now + step;
+        self.asked = if self.due > 0 { self.oldest } else { self.next };
+    }
+
+    /// The plugin says that something earlier was scheduled.
+    pub fn noticed(&mut self, next: Option<i64>) {
+        match next {
+            Some(next) => self.next = Some(self.next.map_or(next, |known| known.min(next))),
+            None => self.looked = None,
+        }
+    }
+
+    pub fn failed(&mut self, now: i64, failure: Failure) {
+        let known = self.trouble.as_ref().filter(|trouble| same_kind(&trouble.failure, &failure));
+        let (times, since) = known.map_or((1, now), |trouble| (trouble.times + 1, trouble.since));
+        let doubled = |cap: i64| (SECOND << (times - 1).min(10)).min(cap * SECOND);
+        let delay = match &failure {
+            Failure::Maintenance { retry_after_s } => {
+                i64::try_from(retry_after_s.unwrap_or(15)).unwrap_or(60).clamp(15, 60) * SECOND
+            }
+            Failure::Misconfigured(_) | Failure::WrongInstall(_) | Failure::Refused { .. } | Failure::Clock(_) => {
+                PROBE_MS
+            }
+            Failure::Stale { expected_ms, .. } => {
+                let silent = expected_ms.map_or(now, |php| self.clock.to_ours(php)) + SILENCE_MS;
+                self.right = Right::Standby { until: silent.max(now + 5 * SECOND) };
+                0
+            }
+            Failure::UnknownEpoch(_) => {
+                self.right = Right::None;
+                doubled(60)
+            }
+            Failure::Busy | Failure::QueueFull | Failure::Database(_) => doubled(15),
+            Failure::NotReached(_) | Failure::Unclear(_) | Failure::TimedOut(_) => doubled(60),
+            Failure::ServerError(_) | Failure::Corrupt(_) | Failure::NoSuchRun | Failure::State(_) => doubled(300),
+        };
+        self.not_before = now + delay;
+        self.trouble = Some(Trouble { failure, since, times });
+        // After trouble the first thing is to look, not to run on what was known before.
+        self.looked = None;
+        self.due = 0;
+    }
+
+    /// This host could not get the lease.
+    pub fn lease_refused(&mut self, now: i64) {
+        self.not_before = now + 5 * SECOND;
+    }
+
+    /// The clock was set, or the host slept: every time that was noted may be wrong.
+    pub fn replan(&mut self) {
+        self.clock = PhpClock::default();
+        self.not_before = 0;
+        self.ask_again = 0;
+        self.looked = None;
+        self.settle_at = 0;
+        if let Right::Standby { until } = &mut self.right {
+            *until = 0;
+        }
+    }
+}
+
+fn same_kind(a: &Failure, b: &Failure) -> bool {
+    std::mem::discriminant(a) == std::mem::discriminant(b)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,230 @@
+use super::*;
+
+const T: i64 = 1_700_000_000_000;
+
+fn fresh() -> State {
+    State::new(Limits { lanes: 2, rescan_ms: 60_000 }, None)
+}
+
+fn owner(next: Option<i64>) -> State {
+    let mut state = fresh();
+    state.taken(T, 7, Seen { next, ..Seen::default() }, Vec::new());
+    state
+}
+
+fn seen(next: Option<i64>, due: u64, oldest: Option<i64>) -> Seen {
+    Seen { next, due, oldest, busy: Vec::new() }
+}
+
+fn open(run: &str, batch: &str) -> Open {
+    Open {
+        run: run.into(),
+        hook: "h".into(),
+        state: "running".into(),
+        batch: batch.into(),
+        due_at: None,
+        started_ms: None,
+        pid: None,
+        host: None,
+    }
+}
+
+#[test]
+fn a_site_is_taken_first_and_then_sleeps_until_its_next_second() {
+    let mut state = fresh();
+    assert_eq!(state.wants(T), Want::Take);
+    state.call_started();
+    assert!(matches!(state.wants(T), Want::Nothing { .. }));
+    state.call_ended();
+    state.taken(T, 7, seen(Some(T / 1000 + 10), 0, None), Vec::new());
+    assert_eq!(state.epoch(), Some(7));
+    assert_eq!(state.wants(T), Want::Nothing { until: T + 10_002 });
+    assert_eq!(state.wants(T + 10_001), Want::Nothing { until: T + 10_002 });
+    assert_eq!(state.wants(T + 10_002), Want::Run);
+}
+
+#[test]
+fn it_wakes_in_php_s_time() {
+    let mut state = owner(Some(T / 1000 + 10));
+    state.clock.learn(T, T + 2, T + 3001);
+    assert_eq!(state.wants(T), Want::Nothing { until: T + 10_002 - 2999 });
+}
+
+#[test]
+fn nobody_told_so_it_looks_at_each_rescan() {
+    let mut state = owner(None);
+    assert_eq!(state.wants(T), Want::Nothing { until: T + 60_000 });
+    assert_eq!(state.wants(T + 60_000), Want::Look);
+    state.looked(T + 60_000, seen(None, 1, Some(T / 1000 + 30)), Vec::new());
+    assert_eq!(state.wants(T + 60_000), Want::Run);
+}
+
+#[test]
+fn a_notice_brings_the_wake_forward_and_never_back() {
+    let mut state = owner(Some(T / 1000 + 100));
+    state.noticed(Some(T / 1000 + 5));
+    assert_eq!(state.wants(T), Want::Nothing { until: T + 5002 });
+    state.noticed(Some(T / 1000 + 50));
+    assert_eq!(state.wants(T), Want::Nothing { until: T + 5002 });
+}
+
+#[test]
+fn a_second_lane_starts_when_the_first_claim_left_something() {
+    let mut state = owner(Some(T / 1000));
+    assert_eq!(state.wants(T + 2), Want::Run);
+    state.run_started(T + 2);
+    assert!(matches!(state.wants(T + 2), Want::Nothing { .. }), "one lane until the claim says more");
+    state.claimed("b".into(), 2, 6, None, Vec::new());
+    assert_eq!(state.wants(T + 20), Want::Run);
+    state.run_started(T + 20);
+    state.claimed("c".into(), 2, 4, None, Vec::new());
+    assert!(matches!(state.wants(T + 21), Want::Nothing { .. }), "all lanes are taken");
+    let end = RunEnd { batch: "b".into(), claimed: 2, seen: Some(seen(None, 4, None)), ..RunEnd::default() };
+    state.run_ended(T + 30, end);
+    assert_eq!(state.wants(T + 30), Want::Run);
+}
+
+#[test]
+fn a_backlog_starts_with_one_lane_until_something_ended_well() {
+    let mut state = fresh();
+    state.taken(T, 7, seen(None, 200, Some(T / 1000 - 259_200)), Vec::new());
+    assert_eq!(state.wants(T), Want::Run);
+    state.run_started(T);
+    state.claimed("b".into(), 25, 175, None, Vec::new());
+    assert!(matches!(state.wants(T), Want::Nothing { .. }));
+    state.event_ended("r", false);
+    assert!(matches!(state.wants(T), Want::Nothing { .. }));
+    state.event_ended("r", true);
+    assert_eq!(state.wants(T), Want::Run);
+}
+
+#[test]
+fn the_same_due_time_is_asked_for_again_only_with_backoff() {
+    let mut state = owner(Some(T / 1000));
+    let mut now = T + 2;
+    let mut waits = Vec::new();
+    for _ in 0..10 {
+        assert_eq!(state.wants(now), Want::Run);
+        state.run_started(now);
+        let nothing = RunEnd { seen: Some(seen(Some(T / 1000), 0, None)), ..RunEnd::default() };
+        state.run_ended(now, nothing);
+        state.looked = Some(now);
+        let Want::Nothing { until } = state.wants(now) else { panic!("asked in a loop") };
+        waits.push(until - now);
+        now = until;
+    }
+    assert_eq!(waits, [100, 1000, 2000, 4000, 8000, 16_000, 32_000, 60_000, 60_000, 60_000]);
+    state.noticed(Some(T / 1000 - 5));
+    assert_eq!(state.wants(now), Want::Run, "another due time is not held back");
+}
+
+#[test]
+fn a_busy_event_is_asked_for_when_its_run_ends_or_at_the_rescan() {
+    let busy = vec![Busy { hook: "h".into(), key: "k".into(), due_at: None, run: Some("R".into()) }];
+    let mut state = owner(Some(T / 1000));
+    state.run_started(T + 2);
+    state.run_ended(
+        T + 10,
+        RunEnd { seen: Some(Seen { busy: busy.clone(), ..seen(None, 1, Some(T / 1000)) }), ..RunEnd::default() },
+    );
+    assert!(matches!(state.wants(T + 5000), Want::Nothing { until } if until == T + 60_000));
+    let mut rescanned = state.clone();
+    rescanned.looked(T + 60_000, seen(None, 1, Some(T / 1000)), Vec::new());
+    assert_eq!(rescanned.wants(T + 60_000), Want::Run);
+    state.event_ended("R", true);
+    assert_eq!(state.wants(T + 5000), Want::Run);
+}
+
+#[test]
+fn each_failure_has_its_own_patience() {
+    let table = [
+        (Failure::ServerError("500".into()), vec![1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]),
+        (Failure::Database("down".into()), vec![1, 2, 4, 8, 15, 15]),
+        (Failure::NotReached("refused".into()), vec![1, 2, 4, 8, 16, 32, 60, 60]),
+        (Failure::QueueFull, vec![1, 2, 4, 8, 15, 15]),
+        (Failure::Busy, vec![1, 2, 4, 8, 15, 15]),
+        (Failure::Maintenance { retry_after_s: None }, vec![15, 15, 15]),
+        (Failure::Maintenance { retry_after_s: Some(600) }, vec![60, 60]),
+        (Failure::Maintenance { retry_after_s: Some(30) }, vec![30, 30]),
+        (Failure::Misconfigured("301".into()), vec![300, 300]),
+        (Failure::WrongInstall("x".into()), vec![300]),
+    ];
+    for (failure, seconds) in table {
+        let mut state = owner(Some(T / 1000));
+        let mut now = T;
+        for expected in seconds {
+            state.failed(now, failure.clone());
+            assert_eq!(state.wants(now), Want::Nothing { until: now + expected * 1000 }, "{failure:?}");
+            now += expected * 1000;
+            assert_eq!(state.wants(now), Want::Look, "{failure:?}: it looks first");
+        }
+        state.looked(now, seen(None, 1, None), Vec::new());
+        assert_eq!(state.wants(now), Want::Run);
+    }
+}
+
+#[test]
+fn a_refused_runner_stands_by_until_the_owner_is_silent() {
+    let mut state = fresh();
+    let stale = Failure::Stale { name: "web-2".into(), expected_ms: Some(T + 60_000), epoch: Some(3) };
+    state.failed(T, stale);
+    assert_eq!(state.wants(T), Want::Nothing { until: T + 105_000 });
+    assert_eq!(state.wants(T + 105_000), Want::Take);
+    assert_eq!(state.view("shop", "http", Vec::new()).state, "standby");
+}
+
+#[test]
+fn a_lower_epoch_means_to_take_over_anew() {
+    let mut state = owner(None);
+    state.failed(T, Failure::UnknownEpoch(Some(3)));
+    assert_eq!(state.wants(T + 1000), Want::Take);
+}
+
+#[test]
+fn what_an_earlier_runner_left_is_watched_with_patience() {
+    let mut state = fresh();
+    state.taken(T, 7, Seen::default(), vec![open("R", "old")]);
+    let mut now = T;
+    let mut waits = Vec::new();
+    for _ in 0..6 {
+        let Want::Nothing { until } = state.wants(now) else { panic!() };
+        waits.push(until - now);
+        now = until;
+        assert_eq!(state.wants(now), Want::Settle);
+        state.settled(now, Seen::default(), vec![open("R", "old")]);
+    }
+    assert_eq!(waits, [1000, 2000, 4000, 8000, 15_000, 15_000]);
+    state.settled(now, Seen::default(), Vec::new());
+    assert!(!matches!(state.wants(now), Want::Settle));
+}
+
+#[test]
+fn rows_of_a_run_of_ours_are_its_own_business() {
+    let mut state = owner(Some(T / 1000));
+    state.run_started(T + 2);
+    state.claimed("mine".into(), 1, 0, None, Vec::new());
+    state.looked(T + 60_000, Seen::default(), vec![open("R", "mine")]);
+    assert_eq!(state.foreign_open().count(), 0);
+}
+
+#[test]
+fn a_jump_of_the_clock_looks_at_the_site_again() {
+    for failure in [None, Some(Failure::ServerError("x".into())), Some(Failure::Misconfigured("x".into()))] {
+        let mut state = owner(Some(T / 1000 + 3600));
+        if let Some(failure) = failure {
+            state.failed(T, failure);
+        }
+        state.replan();
+        assert_eq!(state.wants(T - 3_600_000), Want::Look);
+    }
+}
+
+#[test]
+fn one_failure_of_another_kind_starts_counting_anew() {
+    let mut state = owner(None);
+    for _ in 0..5 {
+        state.failed(T, Failure::ServerError("x".into()));
+    }
+    state.failed(T, Failure::NotReached("x".into()));
+    assert_eq!(state.wants(T), Want::Nothing { until: T + 1000 });
+}

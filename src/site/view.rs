@@ -1,0 +1,95 @@
+//! A site as reports show it.
+
+use serde::Serialize;
+
+use super::{Right, State};
+use crate::clock;
+use crate::outcome::Failure;
+use crate::protocol::{Open, Stray};
+
+#[derive(Debug, Clone, Serialize)]
+pub struct View {
+    pub site: String,
+    /// `ok`, `starting`, `standby`, or what is wrong.
+    pub state: &'static str,
+    pub message: Option<String>,
+    pub since: Option<String>,
+    pub next: Option<String>,
+    pub due: u64,
+    pub oldest: Option<String>,
+    pub running: Vec<Running>,
+    /// Runs of an earlier runner or request whose process may live.
+    pub open: Vec<Open>,
+    pub held: u64,
+    pub trigger: &'static str,
+    pub lock_kind: Option<String>,
+    pub epoch: Option<i64>,
+    pub install: Option<String>,
+    pub plugin: String,
+    pub php: String,
+    pub wp: String,
+    pub php_offset_ms: i64,
+    pub disable_wp_cron: bool,
+    pub stray: Option<Stray>,
+    pub backlog: Option<String>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct Running {
+    pub run: String,
+    pub hook: String,
+    pub started: String,
+    pub pid: Option<i64>,
+    pub host: Option<String>,
+}
+
+impl State {
+    pub fn view(&self, site: &str, trigger: &'static str, running: Vec<Running>) -> View {
+        let seconds = |seconds: i64| clock::rfc3339(seconds.saturating_mul(1000));
+        let about = self.about.clone();
+        View {
+            site: site.to_string(),
+            state: self.word(),
+            message: self.trouble.as_ref().map(|trouble| trouble.failure.sentence(site)),
+            since: self.trouble.as_ref().map(|trouble| clock::rfc3339(trouble.since)),
+            next: self.next.map(seconds),
+            due: self.due + u64::try_from(self.busy.len()).unwrap_or(0),
+            oldest: self.oldest.map(seconds),
+            running,
+            open: self.foreign_open().cloned().collect(),
+            held: about.held,
+            trigger,
+            lock_kind: about.lock_kind,
+            epoch: self.epoch(),
+            install: self.install.clone(),
+            plugin: about.plugin,
+            php: about.php,
+            wp: about.wp,
+            php_offset_ms: self.clock.offset_ms(),
+            disable_wp_cron: about.disable_wp_cron,
+            stray: about.stray,
+            backlog: about.backlog,
+        }
+    }
+
+    fn word(&self) -> &'static str {
+        let Some(trouble) = &self.trouble else {
+            return if matches!(self.right, Right::Owner { .. }) { "ok" } else { "starting" };
+        };
+        match trouble.failure {
+            Failure::Stale { .. } => "standby",
+            Failure::Maintenance { .. } => "maintenance",
+            Failure::Misconfigured(_) | Failure::WrongInstall(_) | Failure::Clock(_) | Failure::Refused { .. } => {
+                "misconfigured"
+            }
+            Failure::NotReached(_) | Failure::TimedOut(_) | Failure::Unclear(_) => "unreachable",
+            Failure::QueueFull | Failure::Busy => "busy",
+            Failure::ServerError(_)
+            | Failure::Database(_)
+            | Failure::Corrupt(_)
+            | Failure::UnknownEpoch(_)
+            | Failure::NoSuchRun
+            | Failure::State(_) => "error",
+        }
+    }
+}

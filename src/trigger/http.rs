@@ -1,0 +1,167 @@
+//! The site's front door. Redirects are never followed, no proxy is taken from the environment, and nothing limits how
+//! long an event may stream: time limits belong to the caller.
+
+use std::error::Error as _;
+use std::fs;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::{Certificate, Response, Url, header, redirect};
+use secrecy::{ExposeSecret, SecretString};
+
+use super::head::{Head, LONGEST_HEAD};
+use super::{Chunk, EndOfStream, Request};
+use crate::config::{Site, Trigger};
+use crate::outcome::Failure;
+use crate::protocol::signature::HEADER;
+use crate::text;
+
+#[derive(Debug)]
+pub struct Client {
+    pub site: Arc<Site>,
+    client: reqwest::Client,
+    /// Where to connect; differs from the site's address in its port only.
+    url: Url,
+    basic_auth: Option<SecretString>,
+}
+
+pub struct Stream {
+    response: Option<Response>,
+    head: Option<Head>,
+}
+
+impl Client {
+    pub fn new(site: &Arc<Site>) -> Result<Self, Failure> {
+        let Trigger::Http { ca_file, connect_to, basic_auth } = &site.trigger else {
+            return Err(Failure::Misconfigured("its trigger is not http".into()));
+        };
+        let mut url = site.url.clone();
+        let mut builder = reqwest::Client::builder()
+            .redirect(redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .no_proxy()
+            .http1_only()
+            .connect_timeout(Duration::from_secs(5))
+            .pool_max_idle_per_host(0)
+            .user_agent(concat!("wp-cron-runner/", env!("CARGO_PKG_VERSION")))
+            .dns_resolver(Arc::new(NotLinkLocal));
+        if let Some(address) = connect_to {
+            let _ = url.set_port(Some(address.port()));
+            match url.domain().map(str::to_string) {
+                Some(domain) => builder = builder.resolve(&domain, *address),
+                None => {
+                    let _ = url.set_ip_host(address.ip());
+                }
+            }
+        }
+        if let Some(path) = ca_file {
+            let wrong = |why: String| Failure::Misconfigured(format!("its `ca_file` {} {why}", path.display()));
+            let pem = fs::read(path).map_err(|error| wrong(format!("cannot be read: {error}")))?;
+            let certificates =
+                Certificate::from_pem_bundle(&pem).map_err(|error| wrong(format!("is wrong: {error}")))?;
+            if certificates.is_empty() {
+                return Err(wrong("holds no certificate".into()));
+            }
+            builder = builder.tls_certs_merge(certificates);
+        }
+        let client = builder.build().map_err(|error| Failure::Misconfigured(causes(&error)))?;
+        Ok(Self { site: site.clone(), client, url, basic_auth: basic_auth.clone() })
+    }
+
+    pub async fn send(&self, request: Request) -> Result<Stream, EndOfStream> {
+        let mut url = self.url.clone();
+        url.set_path(request.path_and_query.split('?').next().unwrap_or("/"));
+        url.set_query(Some(&request.query));
+        let mut builder = self
+            .client
+            .post(url)
+            .header(header::HOST, &self.site.host)
+            .header(header::CONTENT_TYPE, "application/json")
+            .header(HEADER, request.signature)
+            .body(request.body);
+        if let Some(auth) = &self.basic_auth {
+            let (user, password) = auth.expose_secret().split_once(':').unwrap_or_default();
+            builder = builder.basic_auth(user, Some(password));
+        }
+        let response = builder.send().await.map_err(|error| explain(&error))?;
+        let head = head_of(&response).map_err(EndOfStream::Nothing)?;
+        Ok(Stream { response: Some(response), head: Some(head) })
+    }
+}
+
+fn head_of(response: &Response) -> Result<Head, Failure> {
+    let mut head = Head { status: response.status().as_u16(), ..Head::default() };
+    let mut length = 0;
+    for (name, value) in response.headers() {
+        length += name.as_str().len() + value.len() + 4;
+        if name != "status" {
+            head.set(name.as_str(), &text::lossy(value.as_bytes()));
+        }
+    }
+    if length > LONGEST_HEAD {
+        return Err(Failure::Misconfigured("its answer has more than 64 KiB of headers".into()));
+    }
+    Ok(head)
+}
+
+impl Stream {
+    pub async fn next(&mut self) -> Chunk {
+        if let Some(head) = self.head.take() {
+            return Chunk::Head(head);
+        }
+        let Some(response) = &mut self.response else {
+            return Chunk::End(EndOfStream::Reset("the answer is over".into()));
+        };
+        match response.chunk().await {
+            Ok(Some(bytes)) => Chunk::Body(bytes.to_vec()),
+            Ok(None) => Chunk::End(EndOfStream::HttpEnd { status: response.status().as_u16() }),
+            Err(error) => Chunk::End(EndOfStream::Reset(causes(&error))),
+        }
+    }
+}
+
+fn explain(error: &reqwest::Error) -> EndOfStream {
+    let causes = causes(error);
+    let is_certificate = causes.contains("certificate") || causes.contains("UnknownIssuer");
+    match () {
+        () if is_certificate => EndOfStream::Nothing(Failure::Misconfigured(format!("TLS: {causes}"))),
+        () if error.is_connect() => EndOfStream::Nothing(Failure::NotReached(causes)),
+        () if error.is_builder() => EndOfStream::Nothing(Failure::Misconfigured(causes)),
+        () if causes.contains("message head is too large") => {
+            EndOfStream::Nothing(Failure::Misconfigured("its answer has more than 64 KiB of headers".into()))
+        }
+        () => EndOfStream::Reset(causes),
+    }
+}
+
+/// reqwest says "error sending request"; the reason is further down.
+fn causes(error: &reqwest::Error) -> String {
+    let mut words: Vec<String> = Vec::new();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let word = inner.to_string();
+        if words.last().is_none_or(|last| !last.contains(&word)) {
+            words.push(word);
+        }
+        cause = inner.source();
+    }
+    if words.is_empty() { text::safe(&error.to_string()) } else { text::safe(&words.join(": ")) }
+}
+
+/// Names are looked up as always, but cloud metadata services cannot be meant.
+struct NotLinkLocal;
+
+impl Resolve for NotLinkLocal {
+    fn resolve(&self, name: Name) -> Resolving {
+        Box::pin(async move {
+            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            let kept: Vec<SocketAddr> = found.into_iter().filter(|at| !crate::config::is_link_local(at.ip())).collect();
+            if kept.is_empty() {
+                return Err(format!("{} has no address but link-local ones", name.as_str()).into());
+            }
+            Ok(Box::new(kept.into_iter()) as Addrs)
+        })
+    }
+}

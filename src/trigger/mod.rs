@@ -1,0 +1,306 @@
+//! The ways to reach a site's PHP. Every way gives the same answer: frames and output as they come, then how the stream
+//! ended, as data. What that end means for the events is decided above.
+
+mod fastcgi;
+mod head;
+mod http;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::clock;
+use crate::config::{self, Site};
+use crate::outcome::Failure;
+use crate::protocol::frames::{FrameReader, Piece};
+use crate::protocol::signature::{Message, random_hex};
+use crate::protocol::{Call, Frame, LONGEST_BODY, Refusal};
+use head::Head;
+
+#[derive(Debug)]
+pub enum Trigger {
+    FastCgi(fastcgi::Client),
+    Http(http::Client),
+}
+
+#[derive(Debug)]
+pub enum Item {
+    Frame(Frame),
+    Output(Vec<u8>),
+    End(EndOfStream),
+}
+
+/// How an answer ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum EndOfStream {
+    /// FastCGI's own end; an `exit` ends like this, too.
+    EndRequest {
+        app_status: u32,
+    },
+    /// The connection ended without END_REQUEST. On a unix socket and on loopback that proves the process dead.
+    Eof {
+        death_proven: bool,
+    },
+    /// Nobody knows: PHP may go on.
+    Reset(String),
+    /// A gateway gave up waiting (502, 504): PHP may go on.
+    Gateway {
+        status: u16,
+    },
+    HttpEnd {
+        status: u16,
+    },
+    /// Nothing was started.
+    Nothing(Failure),
+}
+
+impl EndOfStream {
+    /// For a call that did not give the frame that completes it.
+    pub fn failure(self) -> Failure {
+        match self {
+            Self::Nothing(failure) => failure,
+            Self::EndRequest { .. } | Self::HttpEnd { .. } => Failure::Unclear("it ended early".into()),
+            Self::Eof { .. } => Failure::Unclear("the PHP process died".into()),
+            Self::Reset(why) => Failure::Unclear(why),
+            Self::Gateway { status } => Failure::Unclear(format!("the web server gave up waiting (HTTP {status})")),
+        }
+    }
+}
+
+/// One signed request, ready to go.
+struct Request {
+    path_and_query: String,
+    query: String,
+    signature: String,
+    body: Vec<u8>,
+}
+
+/// What a door delivers: first the head, then bytes, then an end.
+enum Chunk {
+    Head(Head),
+    Body(Vec<u8>),
+    Stderr(Vec<u8>),
+    End(EndOfStream),
+}
+
+enum Source {
+    FastCgi(fastcgi::Stream),
+    Http(http::Stream),
+}
+
+impl Source {
+    async fn next(&mut self) -> Chunk {
+        match self {
+            Self::FastCgi(stream) => stream.next().await,
+            Self::Http(stream) => stream.next().await,
+        }
+    }
+}
+
+impl Trigger {
+    pub fn new(site: &Arc<Site>) -> Result<Self, Failure> {
+        match &site.trigger {
+            config::Trigger::FastCgi(address) => Ok(Self::FastCgi(fastcgi::Client::new(site, address.clone()))),
+            config::Trigger::Http { .. } => http::Client::new(site).map(Self::Http),
+        }
+    }
+
+    fn site(&self) -> &Site {
+        match self {
+            Self::FastCgi(client) => &client.site,
+            Self::Http(client) => &client.site,
+        }
+    }
+
+    /// Signs and sends. An answer that never came is an answer that ends at once.
+    pub async fn call(&self, call: Call, body: &impl Serialize) -> Answer {
+        let (site, sent_ms) = (self.site(), clock::now_ms());
+        let prepared = prepare(site, call, body, sent_ms);
+        let (request, nonce) = match prepared {
+            Ok(prepared) => prepared,
+            Err(failure) => return Answer::ended(failure, sent_ms),
+        };
+        let Some(key) = site.keys.first() else {
+            return Answer::ended(Failure::Misconfigured("it has no key".into()), sent_ms);
+        };
+        let reader = FrameReader::new(key.clone(), nonce.clone());
+        let source = match self {
+            Self::FastCgi(client) => client.send(&request).await.map(Source::FastCgi),
+            Self::Http(client) => client.send(request).await.map(Source::Http),
+        };
+        let mut answer = Answer { nonce, sent_ms, reader: Some(reader), ..Answer::default() };
+        match source {
+            Ok(source) => answer.source = Some(source),
+            Err(end) => answer.queue.push_back(Item::End(end)),
+        }
+        answer
+    }
+
+    /// A short call: all its frames, within `limit`.
+    pub async fn ask(&self, call: Call, body: &impl Serialize, limit: Duration) -> Result<Reply, Failure> {
+        let answer = tokio::time::timeout(limit, async {
+            let mut answer = self.call(call, body).await;
+            let (nonce, sent_ms) = (std::mem::take(&mut answer.nonce), answer.sent_ms);
+            let mut frames = Vec::new();
+            loop {
+                match answer.next().await {
+                    Item::Frame(Frame::Error(refusal)) => return Err(answer.refused(refusal)),
+                    Item::Frame(frame) => frames.push(frame),
+                    Item::Output(_) => {}
+                    Item::End(EndOfStream::Nothing(failure)) => return Err(failure),
+                    Item::End(end) => return Ok(Reply { frames, end, nonce, sent_ms, received_ms: clock::now_ms() }),
+                }
+            }
+        });
+        answer.await.unwrap_or(Err(Failure::TimedOut(clock::millis(limit))))
+    }
+}
+
+fn prepare(site: &Site, call: Call, body: &impl Serialize, ts_ms: i64) -> Result<(Request, String), Failure> {
+    let body = serde_json::to_vec(body)
+        .map_err(|error| Failure::Refused { code: "body".into(), message: error.to_string() })?;
+    if body.len() > LONGEST_BODY {
+        return Err(Failure::Misconfigured(format!(
+            "a request of {} bytes is longer than 64 KiB; name fewer hooks",
+            body.len()
+        )));
+    }
+    let nonce = random_hex::<16>().map_err(|error| Failure::NotReached(error.to_string()))?;
+    let path_and_query = site.path_and_query(call.word());
+    let key = site.keys.first().ok_or_else(|| Failure::Misconfigured("it has no key".into()))?;
+    let message = Message {
+        site: &site.name,
+        path_and_query: &path_and_query,
+        host: &site.host,
+        ts_ms,
+        nonce: &nonce,
+        body: &body,
+    };
+    let signature = message.sign(key);
+    let query = format!("wp-cron-runner={}", call.word());
+    Ok((Request { path_and_query, query, signature, body }, nonce))
+}
+
+/// Everything a short call gave.
+#[derive(Debug)]
+pub struct Reply {
+    pub frames: Vec<Frame>,
+    pub end: EndOfStream,
+    pub nonce: String,
+    pub sent_ms: i64,
+    pub received_ms: i64,
+}
+
+impl Reply {
+    /// The frame that `pick` wants, else how the answer fell short.
+    pub fn take<T>(self, pick: impl Fn(Frame) -> Option<T>) -> Result<T, Failure> {
+        self.frames.into_iter().find_map(pick).ok_or_else(|| self.end.failure())
+    }
+}
+
+/// An answer while it comes in.
+#[derive(Default)]
+pub struct Answer {
+    /// The request's nonce, which names the batch that it claims.
+    pub nonce: String,
+    pub sent_ms: i64,
+    source: Option<Source>,
+    reader: Option<FrameReader>,
+    queue: VecDeque<Item>,
+    head: Option<Head>,
+    /// The beginning of an answer that brought no frame yet: it tells what answered instead.
+    beginning: Vec<u8>,
+    stderr: Vec<u8>,
+    frames: u64,
+}
+
+const BEGINNING: usize = 2048;
+
+impl Answer {
+    fn ended(failure: Failure, sent_ms: i64) -> Self {
+        let queue = VecDeque::from([Item::End(EndOfStream::Nothing(failure))]);
+        Self { sent_ms, queue, ..Self::default() }
+    }
+
+    /// The next frame or output; after the end, the end again.
+    pub async fn next(&mut self) -> Item {
+        loop {
+            if let Some(item) = self.queue.pop_front() {
+                if let Item::End(end) = &item {
+                    self.source = None;
+                    self.queue.push_back(Item::End(end.clone()));
+                }
+                return item;
+            }
+            let Some(source) = &mut self.source else {
+                return Item::End(EndOfStream::Reset("the answer is over".into()));
+            };
+            match source.next().await {
+                Chunk::Head(head) => self.head = Some(head),
+                Chunk::Body(bytes) => self.read(&bytes),
+                Chunk::Stderr(bytes) => keep(&mut self.stderr, &bytes),
+                Chunk::End(end) => self.finish(end),
+            }
+        }
+    }
+
+    /// Frames that something swallowed so far.
+    pub fn swallowed(&self) -> u64 {
+        self.reader.as_ref().map_or(0, |reader| reader.swallowed)
+    }
+
+    pub fn stderr(&self) -> &[u8] {
+        &self.stderr
+    }
+
+    pub fn refused(&self, refusal: Refusal) -> Failure {
+        let retry_after_s = self.head.as_ref().and_then(|head| head.retry_after_s);
+        match refusal.failure(self.sent_ms) {
+            Failure::Maintenance { .. } => Failure::Maintenance { retry_after_s },
+            other => other,
+        }
+    }
+
+    fn read(&mut self, bytes: &[u8]) {
+        if self.frames == 0 {
+            keep(&mut self.beginning, bytes);
+        }
+        let pieces = self.reader.as_mut().map(|reader| reader.push(bytes)).unwrap_or_default();
+        self.take(pieces);
+    }
+
+    fn take(&mut self, pieces: Vec<Piece>) {
+        for piece in pieces {
+            let item = match piece {
+                Piece::Frame(frame) => Item::Frame(*frame),
+                Piece::Output(bytes) => Item::Output(bytes),
+                Piece::Unreadable(_) => Item::Frame(Frame::Unknown),
+            };
+            if matches!(item, Item::Frame(_)) {
+                self.frames += 1;
+            }
+            self.queue.push_back(item);
+        }
+    }
+
+    /// Without a single frame it was not the plugin that answered: then the head says who.
+    fn finish(&mut self, end: EndOfStream) {
+        let pieces = self.reader.as_mut().map(FrameReader::finish).unwrap_or_default();
+        self.take(pieces);
+        let end = match &self.head {
+            Some(head) if self.frames == 0 => head.explain(&self.beginning, &self.stderr, end),
+            _ => end,
+        };
+        self.queue.push_back(Item::End(end));
+    }
+}
+
+fn keep(kept: &mut Vec<u8>, bytes: &[u8]) {
+    let room = BEGINNING.saturating_sub(kept.len()).min(bytes.len());
+    kept.extend_from_slice(bytes.get(..room).unwrap_or_default());
+}
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,12 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 . tests/support/cache.sh
 
-php tests/plugin/run.php
+with() {
+	echo -n "the plugin without WordPress, PHP $1: "
+	shift
+	"$@" tests/plugin/pure.php
+}
+with "$(php -r 'echo PHP_VERSION;')" php
 for version in 7.4 8.4; do
-	node "$cache/php-wasm/php.mjs" "$version" "$PWD" tests/plugin/run.php
+	with "$version" node "$cache/php-wasm/php.mjs" "$version" "$PWD"
 done

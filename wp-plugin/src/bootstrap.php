@@ -31,8 +31,20 @@ function init_hooks(): void {
 	add_filter( 'pre_clear_scheduled_hook', __NAMESPACE__ . '\filter_pre_clear_scheduled_hook', 10, 3 );
 	add_filter( 'pre_unschedule_hook', __NAMESPACE__ . '\filter_pre_unschedule_hook', 10, 2 );
 
-	// Installed as a normal plugin.
+	// Installed as a normal plugin: before the others, so that they find DOING_CRON defined in the runner's calls.
+	add_filter( 'pre_update_option_active_plugins', __NAMESPACE__ . '\filter_active_plugins' );
 	register_deactivation_hook( dirname( __DIR__ ) . '/wp-cron-runner.php', __NAMESPACE__ . '\deactivate' );
+}
+
+/**
+ * Keeps this plugin the first to be loaded.
+ */
+function filter_active_plugins( $plugins ) {
+	$own = plugin_basename( dirname( __DIR__ ) . '/wp-cron-runner.php' );
+	if ( is_array( $plugins ) && in_array( $own, $plugins, true ) ) {
+		$plugins = array_merge( array( $own ), array_values( array_diff( $plugins, array( $own ) ) ) );
+	}
+	return $plugins;
 }
 
 /**

@@ -117,6 +117,14 @@ final class Batch {
 			$this->holding = '';
 		}
 	}
+
+	/**
+	 * Frees everything. From here on nothing of this batch may be open in the journal.
+	 */
+	public function close(): void {
+		$this->let_go();
+		$this->locks->release( array( batch_lock( $this->id ) ) );
+	}
 }
 
 /**

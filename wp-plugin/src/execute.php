@@ -120,6 +120,7 @@ final class Execution {
 		$this->batch->let_go();
 		give_back( $this->batch->db, $this->batch->locks, $this->waiting );
 		$this->waiting = array();
+		$this->batch->close();
 		$this->done( $why, $busy );
 		self::$current = null;
 	}
@@ -398,6 +399,7 @@ final class Execution {
 			$this->batch->let_go();
 			give_back( $this->batch->db, $this->batch->locks, $this->waiting );
 			$this->waiting = array();
+			$this->batch->close();
 			if ( $event_did_it ) {
 				$this->done( 'an event ended the process', array() );
 			}

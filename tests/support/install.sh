@@ -34,11 +34,12 @@ missing_packages() {
 	have_module dom || echo php-xml
 	have_module mbstring || echo php-mbstring
 	nginx_binary >/dev/null || echo nginx-light
-	if ! has_wp_studio; then
+	if ! has_wp_studio || { [ "$wanted" = test ] && ! has_php_wasm; }; then
 		command -v npm >/dev/null || echo npm
 		[ -e /etc/ssl/certs/ca-certificates.crt ] || echo ca-certificates
 	fi
 	if [ "$wanted" = test ]; then
+		command -v node >/dev/null || echo nodejs
 		have_module mysqli || echo php-mysql
 		mariadbd_binary >/dev/null || echo mariadb-server
 		command -v openssl >/dev/null || echo openssl
@@ -116,7 +117,7 @@ fetch_wp_studio() {
 	say "downloading WordPress 7.1.1, WP-CLI 2.12 and the SQLite drop-in (npm package $studio, 64 MB) into $cache"
 	local work tarball
 	work=$(mktemp -d "$cache/fetch.XXXXXX")
-	(cd "$work" && npm pack --silent --ignore-scripts "$studio" >/dev/null)
+	(cd "$work" && npm pack --loglevel=error --ignore-scripts "$studio" >/dev/null)
 	tarball=$(echo "$work"/*.tgz)
 	check_sha512 "$tarball" "$studio_sha512"
 	tar xzf "$tarball" -C "$work" --no-same-owner --strip-components=4 \
@@ -198,15 +199,15 @@ renew_apt_lists() {
 # --- Other PHP versions ----------------------------------------------------------------------------------------------
 
 # The lock file beside php-wasm/package.json holds the integrity of every package.
-php_wasm_key() { cat php-wasm/package.json php-wasm/package-lock.json php-wasm/.npmrc | sha256sum | cut -c1-16; }
+php_wasm_key() { cat php-wasm/.npmrc php-wasm/* | sha256sum | cut -c1-16; }
 has_php_wasm() { [ "$(cat "$cache/php-wasm/.complete" 2>/dev/null)" = "$(php_wasm_key)" ]; }
 
 fetch_php_wasm() {
 	say "downloading PHP 7.4 and 8.4 as WebAssembly (npm packages, 100 MB) into $cache"
 	rm -rf "$cache/php-wasm"
 	mkdir -p "$cache/php-wasm"
-	cp php-wasm/package.json php-wasm/package-lock.json php-wasm/.npmrc php-wasm/php.mjs "$cache/php-wasm/"
-	(cd "$cache/php-wasm" && npm ci --silent --ignore-scripts)
+	cp php-wasm/.npmrc php-wasm/* "$cache/php-wasm/"
+	(cd "$cache/php-wasm" && npm ci --loglevel=error --ignore-scripts >/dev/null)
 	php_wasm_key >"$cache/php-wasm/.complete"
 }
 

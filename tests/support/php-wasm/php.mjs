@@ -1,6 +1,12 @@
 // PHP 7.4 or 8.4 on a machine whose own PHP is another:   node php.mjs 7.4 FOLDER [php arguments]
 // FOLDER is seen at the same path inside. Enough for `php -l` and for pure functions; it knows no sockets and no MySQL.
-import { PHP, loadPHPRuntime } from '@php-wasm/universal';
+import { File } from 'node:buffer';
+import { webcrypto } from 'node:crypto';
+
+// Debian 12's Node 18 has these, but not as globals; the packages expect them there when they are loaded.
+globalThis.File ??= File;
+globalThis.crypto ??= webcrypto;
+const { PHP, loadPHPRuntime } = await import('@php-wasm/universal');
 
 const [version, folder, ...args] = process.argv.slice(2);
 const loader = await import(`@php-wasm/node-${version.replace('.', '-')}`);

@@ -119,6 +119,15 @@ final class Batch {
 	}
 
 	/**
+	 * A new connection, after the server dropped the old one with all its locks.
+	 */
+	public function reconnect(): void {
+		$this->db      = own_connection();
+		$this->locks   = locks( $this->db, settings()['lock_kind'] );
+		$this->holding = '';
+	}
+
+	/**
 	 * Frees everything. From here on nothing of this batch may be open in the journal.
 	 */
 	public function close(): void {
@@ -275,7 +284,7 @@ function take_out( Batch $batch, array &$cron, array $take ): array {
 			'epoch'       => $batch->epoch,
 			'runner'      => $batch->runner,
 			'run_trigger' => $batch->trigger,
-			'host'        => (string) gethostname(),
+			'host'        => host_name(),
 			'pid'         => (int) getmypid(),
 			'pid_start'   => process_start( (int) getmypid() ),
 			'claimed_ms'  => now_ms(),
@@ -366,6 +375,13 @@ function unpack_args( string $bytes ): array {
 		$args = unserialize( $bytes ); // phpcs:ignore WordPress.PHP.DiscouragedPHPFunctions
 	}
 	return is_array( $args ) ? $args : array();
+}
+
+/**
+ * The name of this host.
+ */
+function host_name(): string {
+	return (string) php_uname( 'n' );
 }
 
 /**

@@ -247,7 +247,7 @@ function answer_end( Frames $frames, array $ask, string $nonce ): void {
 	$pid    = (int) $row['pid'];
 	$signal = 'none';
 	$reason = null;
-	if ( gethostname() !== $row['host'] || '' === $row['pid_start'] || process_start( $pid ) !== $row['pid_start'] ) {
+	if ( host_name() !== $row['host'] || '' === $row['pid_start'] || process_start( $pid ) !== $row['pid_start'] ) {
 		$reason = "process $pid of {$row['host']} is not to be seen from here";
 	} elseif ( ! function_exists( 'posix_kill' ) ) {
 		$reason = 'PHP has no posix_kill()';

@@ -54,6 +54,12 @@ final class Execution {
 	 */
 	private $told_next = null;
 	/**
+	 * Did the database go away, and our locks with it?
+	 *
+	 * @var bool
+	 */
+	private $is_lockless = false;
+	/**
 	 * How many were executed.
 	 *
 	 * @var int
@@ -90,7 +96,9 @@ final class Execution {
 		$until         = hrtime( true ) + $budget_ms * 1000000;
 		$busy          = array();
 		ignore_user_abort( true );
-		set_time_limit( 0 );
+		if ( function_exists( 'set_time_limit' ) ) {
+			set_time_limit( 0 ); // The runner has limits of its own, and some hosts take this function away.
+		}
 		wp_raise_memory_limit( 'cron' );
 		register_shutdown_function( array( $this, 'shutdown' ) );
 		foreach ( array( 'wp_die_handler', 'wp_die_ajax_handler', 'wp_die_json_handler', 'wp_die_xml_handler' ) as $filter ) {
@@ -105,19 +113,16 @@ final class Execution {
 			$busy = $claimed['busy'];
 			$this->report_claim( $claimed );
 			$this->waiting = $claimed['rows'];
-			while ( $this->waiting ) {
+			while ( $this->waiting && ! $this->is_lockless && ! $this->is_short_of_memory() ) {
 				$row = array_shift( $this->waiting );
 				if ( $this->start( $row ) ) {
 					$this->call( $row );
 				}
-				if ( $this->is_short_of_memory() ) {
-					break;
-				}
 			}
 			$this->write_end( null );
+			$this->batch->let_go();
 			$why = $this->reason_to_stop( $claimed, $until );
 		} while ( '' === $why );
-		$this->batch->let_go();
 		give_back( $this->batch->db, $this->batch->locks, $this->waiting );
 		$this->waiting = array();
 		$this->batch->close();
@@ -151,6 +156,9 @@ final class Execution {
 	 * Why this pass ends here; '' to go on.
 	 */
 	private function reason_to_stop( array $claimed, int $until ): string {
+		if ( $this->is_lockless ) {
+			return 'the database was restarted';
+		}
 		if ( $this->waiting ) {
 			return 'memory';
 		}
@@ -173,7 +181,7 @@ final class Execution {
 			$events[] = array( 'run' => $row['run'], 'hook' => printable( $row['hook'] ), 'key' => $row['event_key'], 'due_at' => $row['due_at'], 'schedule' => $row['schedule'] );
 		}
 		$this->frames->send(
-			array( 't' => 'claimed', 'batch' => $this->batch->id, 'events' => $events, 'remaining' => $claimed['remaining'], 'next' => $claimed['next'], 'busy' => $claimed['busy'], 'now_ms' => now_ms(), 'pid' => getmypid(), 'host' => gethostname() )
+			array( 't' => 'claimed', 'batch' => $this->batch->id, 'events' => $events, 'remaining' => $claimed['remaining'], 'next' => $claimed['next'], 'busy' => $claimed['busy'], 'now_ms' => now_ms(), 'pid' => getmypid(), 'host' => host_name() )
 		);
 	}
 
@@ -190,6 +198,10 @@ final class Execution {
 		}
 		$row['started_ms'] = now_ms();
 		if ( ! $this->write_end( $row ) ) {
+			if ( $this->is_lockless ) {
+				array_unshift( $this->waiting, $row );
+				return false;
+			}
 			// Somebody decided meanwhile: the runner gave it back, or it was unscheduled.
 			$now = journal_row( $this->batch->db, $row['run'] );
 			$this->report_given_back( $row, $now ? $now['state'] : 'given_back' );
@@ -275,6 +287,23 @@ final class Execution {
 	 * @throws Database_Error Where the database is gone for good.
 	 */
 	private function write_end( ?array $next ): bool {
+		try {
+			return $this->commit_end( $next );
+		} catch ( Database_Error $e ) {
+			if ( ! $e->is_gone() || $this->is_lockless ) {
+				throw $e;
+			}
+			// The database was restarted while a hook ran: our locks are gone. The end is still ours to tell; nothing is started any more.
+			$this->is_lockless = true;
+			$this->batch->reconnect();
+			return $this->commit_end( null );
+		}
+	}
+
+	/**
+	 * The commit itself.
+	 */
+	private function commit_end( ?array $next ): bool {
 		$ended = $this->ended;
 		if ( ! $ended && ! $next ) {
 			return false;

@@ -20,7 +20,7 @@ function process_state( Connection $db, Locks $locks, array $row ): string {
 	if ( $locks instanceof File_Locks || database_up_since( $db ) < (int) $row['claimed_ms'] ) {
 		return 'dead';
 	}
-	if ( '' !== $row['pid_start'] && gethostname() === $row['host'] && process_start( (int) $row['pid'] ) !== $row['pid_start'] ) {
+	if ( '' !== $row['pid_start'] && host_name() === $row['host'] && process_start( (int) $row['pid'] ) !== $row['pid_start'] ) {
 		return 'dead';
 	}
 	return 'unknown';

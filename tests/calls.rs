@@ -1,0 +1,82 @@
+//! The door: what is not signed by the runner gets in nowhere.
+
+use serde_json::json;
+
+use crate::support::{Runner, Site, secs, wait_for};
+
+#[test]
+fn an_unsigned_call_gets_one_answer_for_every_cause_and_runs_nothing() {
+    let site = Site::builder().mariadb().start();
+    let _runner = Runner::builder(&site).prepare();
+    site.schedule_in(-5, "fx_ok", &json!([]));
+    let good_form = format!(
+        "v=1;site={};kid=0123abcd;ts={}000;nonce={};sig={}",
+        site.name,
+        crate::support::wordpress::unix_now(),
+        "ab".repeat(16),
+        "cd".repeat(32)
+    );
+    let direct = "/wp-content/mu-plugins/wp-cron-runner/src/endpoint.php?wp-cron-runner=run";
+    let mut answers = Vec::new();
+    for path in ["/?wp-cron-runner=run", "/?wp-cron-runner=settle", "/?wp-cron-runner=due", direct] {
+        for header in ["", "garbled", "v=1", good_form.as_str(), &format!("{good_form}, {good_form}")] {
+            let answer = site.request("POST", path, &[("X-WP-Cron-Runner", header)], b"{}");
+            assert_eq!(answer.status, 401, "{path} with `{header}`: {}", answer.body);
+            answers.push(answer.body);
+        }
+    }
+    answers.dedup();
+    assert_eq!(answers, ["{\"error\":\"E_AUTH\"}"], "no cause can be told from another");
+    let get = site.request("GET", "/?wp-cron-runner=run", &[("X-WP-Cron-Runner", &good_form)], b"");
+    assert_eq!(get.status, 405, "{}", get.body);
+    let large = vec![b'x'; 70_000];
+    let answer = site.request("POST", "/?wp-cron-runner=run", &[("X-WP-Cron-Runner", &good_form)], &large);
+    assert_eq!(answer.status, 413);
+    // Without the header it is a page like any other.
+    assert_eq!(site.get("/?wp-cron-runner=run").status, 200);
+    assert_eq!(site.ledger().begins("fx_ok").len(), 0);
+    let tables = site.php("global $wpdb; echo count($wpdb->get_col(\"SHOW TABLES LIKE '%cron_runner%'\"));");
+    assert_eq!(tables, "0", "no row and no table for those who are not let in");
+}
+
+#[test]
+fn a_wrong_key_is_told_from_an_absent_plugin() {
+    let site = Site::builder().sqlite().start();
+    let runner = Runner::builder(&site).prepare();
+    let key = runner.dir.join("home").join(format!("{}.key", site.name));
+    let good = std::fs::read_to_string(&key).expect("the key");
+    std::fs::write(&key, "0123456789abcdef".repeat(4)).expect("another key");
+    let said = runner.cli(&["check", "--connect"]);
+    assert_ne!(said.code(), 0, "{said:?}");
+    let wrong = said.stdout + &said.stderr;
+    assert!(!wrong.contains(good.trim()) && !wrong.contains("0123456789abcdef0123"), "no key is ever shown");
+    std::fs::write(&key, &good).expect("the key again");
+    let said = runner.cli(&["check", "--connect"]);
+    assert_eq!(said.code(), 0, "{said:?}");
+    std::fs::remove_dir_all(site.path.join("wp-content/mu-plugins/wp-cron-runner")).expect("the plugin goes");
+    std::fs::remove_file(site.path.join("wp-content/mu-plugins/wp-cron-runner.php")).expect("its loader goes");
+    let said = runner.cli(&["check", "--connect"]);
+    assert_ne!(said.code(), 0);
+    assert_ne!(wrong, said.stdout + &said.stderr, "two causes, two messages");
+}
+
+#[test]
+fn a_copy_of_the_site_is_known_as_one() {
+    let site = Site::builder().sqlite().start();
+    let mut runner = Runner::builder(&site).site_line("rescan = \"1s\"").start();
+    site.schedule_in(1, "fx_ok", &json!(["original"]));
+    wait_for("the original's run", secs(10), || site.ledger().end_of("fx_ok"));
+    // What a staging site is: the same files and rows, another address.
+    site.php("update_option('home', 'http://staging.example');");
+    let view = wait_for("the refusal", secs(15), || {
+        let view = runner.json(&["status"])["sites"][0].clone();
+        (view["state"] == "misconfigured").then_some(view)
+    });
+    assert!(view.to_string().contains("another WordPress"), "{view}");
+    site.schedule_in(-1, "fx_ok", &json!(["staging"]));
+    // It steers nothing; its own page-load cron is what it has.
+    assert_eq!(site.get("/wp-cron.php").status, 200);
+    wait_for("core's own cron", secs(10), || (site.ledger().ends("fx_ok").len() == 2).then_some(()));
+    assert_eq!(runner.history_of("fx_ok").len(), 1);
+    runner.stop();
+}

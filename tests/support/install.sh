@@ -64,9 +64,11 @@ allow_service_starts() {
 }
 
 apt_lists_lack() {
-	local package
+	local package policy
 	for package in "$@"; do
-		apt-cache policy "$package" 2>/dev/null | grep -q 'Candidate: [^(]' || return 0
+		# Not in a pipe: grep -q stops reading, which pipefail would take for a failure.
+		policy=$(apt-cache policy "$package" 2>/dev/null)
+		grep -q 'Candidate: [^(]' <<<"$policy" || return 0
 	done
 	return 1
 }
@@ -155,7 +157,8 @@ put_in_place() {
 has_debian_wordpress() { [ -e "$cache/wordpress-6.1/.complete" ]; }
 
 fetch_debian_wordpress() {
-	local packages=(wordpress wordpress-theme-twentytwentythree php-getid3 libjs-cropper libjs-underscore) work version deb
+	local packages=(wordpress wordpress-theme-twentytwentythree php-getid3 libjs-cropper libjs-underscore)
+	local work version deb
 	say "downloading Debian's WordPress 6.1 (${packages[*]}, 10 MB; unpacked, not installed) into $cache"
 	work=$(mktemp -d "$cache/fetch.XXXXXX")
 	if apt_lists_lack "${packages[@]}"; then renew_apt_lists; fi
@@ -170,8 +173,10 @@ fetch_debian_wordpress() {
 	local tree="$work/root/usr/share/wordpress"
 	rm -f "$tree/.htaccess" "$tree/wp-config.php" "$tree/wp-includes/certificates/ca-bundle.crt"
 	cp /etc/ssl/certs/ca-certificates.crt "$tree/wp-includes/certificates/ca-bundle.crt"
-	if find -L "$tree" -type l | grep -q .; then
-		say "links without a target in Debian's WordPress: $(find -L "$tree" -type l | head -5 | tr '\n' ' ')" >&2
+	local dangling
+	dangling=$(find -L "$tree" -type l)
+	if [ -n "$dangling" ]; then
+		say "links without a target in Debian's WordPress:"$'\n'"$dangling" >&2
 		exit 1
 	fi
 	cp -rL "$tree" "$work/wordpress"

@@ -1,12 +1,92 @@
-#![allow(dead_code)]
+//! WP Cron Runner: arguments, logging, one command, error to message and exit code.
+
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
+
+mod api;
+mod cli;
 mod clock;
+mod commands;
 mod config;
+mod daemon;
 mod history;
 mod lease;
 mod outcome;
 mod protocol;
+mod run_site;
+mod scheduler;
 mod site;
 mod text;
 mod trigger;
-fn main() {}
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+use tracing::level_filters::LevelFilter;
+
+use cli::{Cli, Command, Plugin};
+use commands::report::Decision;
+use commands::{Stop, diagnose, exit, report, run, setup};
+use config::{Config, Secrets};
+use history::Filter;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    start_logging(&cli.command);
+    // reqwest was built without a TLS provider of its own, and panics where none was chosen.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let result = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .worker_threads(2)
+        .build()
+        .map_err(|error| Stop::new(exit::UNREACHABLE, format!("cannot start: {error}")))
+        .and_then(|runtime| runtime.block_on(execute(cli)));
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(stop) => {
+            let _ = writeln!(std::io::stderr(), "{stop}");
+            ExitCode::from(stop.code)
+        }
+    }
+}
+
+async fn execute(cli: Cli) -> Result<u8, Stop> {
+    let (path, json) = (cli.config.as_path(), cli.json);
+    let config = |secrets: Secrets| -> Result<Config, Stop> {
+        config::read(path, secrets).map_err(|refused| {
+            let styled = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+            Stop::new(exit::CONFIGURATION, refused.render(styled).trim_end())
+        })
+    };
+    match cli.command {
+        Command::Run => run::run(&config(Secrets::Needed)?).await,
+        Command::Once { sites, dry_run } => run::once(&config(Secrets::Needed)?, &sites, dry_run, json).await,
+        Command::Check { connect } => diagnose::check(path, connect, json).await,
+        Command::Plugin(Plugin::Install { site }) => setup::install(&config(Secrets::MayBeMissing)?, &site, json).await,
+        Command::Plugin(Plugin::Remove { site, force }) => {
+            setup::remove(&config(Secrets::MayBeMissing)?, &site, force, json).await
+        }
+        Command::Plugin(Plugin::Status { site }) => setup::status(&config(Secrets::MayBeMissing)?, &site, json).await,
+        Command::Status => report::status(&config(Secrets::Needed)?, json).await,
+        Command::Events { site } => report::events(&config(Secrets::Needed)?, site.as_ref(), json).await,
+        Command::History { site, failed, held, since, n } => {
+            let filter = Filter { site, failed, held, since_ms: None, limit: n };
+            report::history(&config(Secrets::MayBeMissing)?, filter, since.as_ref(), json)
+        }
+        Command::Requeue { run } => report::decide(&config(Secrets::Needed)?, &run, Decision::Requeue, json).await,
+        Command::Drop { run } => report::decide(&config(Secrets::Needed)?, &run, Decision::Drop, json).await,
+    }
+}
+
+/// The daemon tells what it does; other commands only what is wrong.
+fn start_logging(command: &Command) {
+    let usual = if matches!(command, Command::Run) { LevelFilter::INFO } else { LevelFilter::WARN };
+    let level = std::env::var("WP_CRON_RUNNER_LOG").ok().and_then(|level| level.parse().ok()).unwrap_or(usual);
+    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(std::io::stderr)
+        .with_ansi(colour)
+        .with_target(false)
+        .init();
+}

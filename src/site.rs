@@ -7,7 +7,7 @@ mod view;
 use std::collections::HashSet;
 
 use crate::outcome::Failure;
-use crate::protocol::{Busy, Open, Stray};
+use crate::protocol::{Busy, Due, Open, Stray};
 pub use php_clock::PhpClock;
 pub use view::{Running, View};
 
@@ -95,6 +95,21 @@ pub struct About {
     pub stray: Option<Stray>,
     pub held: u64,
     pub backlog: Option<String>,
+}
+
+impl About {
+    pub fn from_due(due: &Due) -> Self {
+        Self {
+            plugin: due.plugin.clone(),
+            php: due.php.clone(),
+            wp: due.wp.clone(),
+            lock_kind: due.lock_kind.clone(),
+            disable_wp_cron: due.disable_wp_cron,
+            stray: due.stray.clone(),
+            held: due.held,
+            backlog: None,
+        }
+    }
 }
 
 /// What a take-over, a look, a settle or a finished run told about the `cron` option.
@@ -207,6 +222,28 @@ impl State {
             until = until.min(self.settle_at);
         }
         Want::Nothing { until: until.min(look_at) }
+    }
+
+    /// A site that wants to run while all lanes of the host are taken is looked at all the same.
+    pub fn is_look_due(&self, now: i64) -> bool {
+        !self.is_calling && self.looked.is_none_or(|looked| now >= looked + self.limits.rescan_ms)
+    }
+
+    /// For `once`: whatever failed is not waited for, but a lock that was not free for a moment is.
+    pub fn give_up(&self) -> Option<Failure> {
+        let trouble = self.trouble.as_ref().filter(|_| self.running == 0 && !self.is_calling)?;
+        let is_passing = matches!(trouble.failure, Failure::Busy | Failure::QueueFull) && trouble.times < 5;
+        (!is_passing).then(|| trouble.failure.clone())
+    }
+
+    /// For `once`: nothing is left to do now. Busy events are somebody else's.
+    pub fn has_nothing_due(&self, now: i64) -> bool {
+        let is_due = self.due > 0 || self.next.is_some_and(|next| next * SECOND <= self.clock.to_php(now));
+        self.epoch().is_some() && self.trouble.is_none() && self.running == 0 && !is_due
+    }
+
+    pub fn is_news(&self, failure: &Failure) -> bool {
+        self.trouble.as_ref().is_none_or(|trouble| !same_kind(&trouble.failure, failure))
     }
 
     /// When to ask for what is due next.

@@ -8,6 +8,7 @@ mod sites;
 mod units;
 
 pub use sites::is_link_local;
+pub use units::duration;
 
 use std::fs;
 use std::io::Read;

@@ -59,6 +59,8 @@ impl Head {
             503 | 429 if self.retry_after_s.is_some() => {
                 return EndOfStream::Nothing(Failure::Maintenance { retry_after_s: self.retry_after_s });
             }
+            503 if contains(beginning, "E_INACTIVE") => "the plugin's files are there, but it is not active".to_string(),
+            500 if contains(beginning, "E_NO_WORDPRESS") => "PHP finds no wp-load.php there; is `path` right?".to_string(),
             500..=599 => return EndOfStream::Nothing(Failure::ServerError(self.error(beginning, stderr))),
             300..=399 => {
                 let to = self.location.as_deref().unwrap_or("nowhere");

@@ -1,0 +1,33 @@
+//! What the runner serves on `listen`, as data.
+
+pub mod client;
+pub mod server;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::site::View;
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Runner {
+    pub name: String,
+    pub version: String,
+    /// `running`, or `not running` where the command line answers instead.
+    pub state: String,
+    pub pid: Option<u32>,
+    pub since: Option<String>,
+    pub listen: String,
+}
+
+#[derive(Debug, Serialize)]
+pub struct Status<'a> {
+    pub runner: &'a Runner,
+    pub sites: &'a [View],
+}
+
+/// The same, as a client reads it: the command line shows what it gets.
+#[derive(Debug, Deserialize)]
+pub struct StatusReply {
+    pub runner: Runner,
+    pub sites: Vec<Value>,
+}

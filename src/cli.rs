@@ -1,0 +1,90 @@
+//! Every command and flag.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::DEFAULT_PATH;
+
+/// Starts every WordPress event when it is due, never twice at once, and records what happened.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    after_help = "Exit codes: 0 fine, 1 a run failed, 2 usage, 69 something cannot be reached, 75 try again later, 78 configuration."
+)]
+pub struct Cli {
+    /// The configuration.
+    #[arg(long, global = true, env = "WP_CRON_RUNNER_CONFIG", default_value = DEFAULT_PATH, value_name = "FILE")]
+    pub config: PathBuf,
+    /// Print JSON with stable names.
+    #[arg(long, global = true)]
+    pub json: bool,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// The daemon: look after all sites until it is told to stop.
+    Run,
+    /// Run what is due now, then exit: for a crontab, CI, or a container's job.
+    Once {
+        /// Only these sites.
+        sites: Vec<String>,
+        /// Start nothing; say what is due.
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Is the configuration right?
+    Check {
+        /// Can everything that it names be reached, and does it fit together?
+        #[arg(long)]
+        connect: bool,
+    },
+    /// Install the plugin into a site, take it out, or show how it is there.
+    #[command(subcommand)]
+    Plugin(Plugin),
+    /// What the runner does, site by site.
+    Status,
+    /// The events that sites have scheduled.
+    Events {
+        /// Only this site.
+        site: Option<String>,
+    },
+    /// The runs that were made, newest first.
+    History {
+        /// Only this site.
+        site: Option<String>,
+        /// Only runs that did not end well.
+        #[arg(long)]
+        failed: bool,
+        /// Only runs that are held.
+        #[arg(long)]
+        held: bool,
+        /// Only runs that ended within this time, such as 2h.
+        #[arg(long, value_name = "DURATION")]
+        since: Option<String>,
+        /// So many at most.
+        #[arg(short, default_value_t = 50, value_name = "COUNT")]
+        n: usize,
+    },
+    /// Put the event of a failed, timed out or interrupted run back, to run once more.
+    Requeue { run: String },
+    /// Let a held run go: its event is not put back.
+    Drop { run: String },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Plugin {
+    /// Copy the plugin, make the key where there is none, and write the block into wp-config.php.
+    Install { site: String },
+    /// Take everything out again; the site is as it was before.
+    Remove {
+        site: String,
+        /// Also where held runs would be forgotten, or the site cannot be reached.
+        #[arg(long)]
+        force: bool,
+    },
+    /// Is the plugin there, in which version, and do the keys agree?
+    Status { site: String },
+}

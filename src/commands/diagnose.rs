@@ -1,0 +1,169 @@
+//! `check`: the configuration alone, and with `--connect` what it names.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::{Stop, calls, code_of, exit, pinned_install, print, print_json, visitor};
+use crate::config::problem::{Level, Refused};
+use crate::config::{self, Config, Secrets, Site};
+use crate::outcome::Failure;
+use crate::run_site::calls::Looked;
+use crate::scheduler::{disable_wp_cron_sentence, stray_sentence};
+use crate::text;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Judgement {
+    Ok,
+    Warn,
+    Fail,
+}
+
+#[derive(Debug, Serialize)]
+struct Finding {
+    check: String,
+    level: Judgement,
+    found: String,
+    expected: String,
+    fix: String,
+    #[serde(skip)]
+    code: u8,
+}
+
+impl Finding {
+    fn new(check: impl Into<String>, level: Judgement, found: impl Into<String>) -> Self {
+        let code = if level == Judgement::Fail { exit::CONFIGURATION } else { exit::FINE };
+        Self { check: check.into(), level, found: found.into(), expected: String::new(), fix: String::new(), code }
+    }
+
+    fn expecting(mut self, expected: impl Into<String>, fix: impl Into<String>) -> Self {
+        self.expected = expected.into();
+        self.fix = fix.into();
+        self
+    }
+}
+
+/// Reads the configuration itself: what is wrong with it is this command's answer.
+pub async fn check(path: &Path, connect: bool, json: bool) -> Result<u8, Stop> {
+    let config = match config::read(path, Secrets::Needed) {
+        Ok(config) => config,
+        Err(refused) if json => {
+            print_json(&refused_findings(&refused))?;
+            return Ok(exit::CONFIGURATION);
+        }
+        Err(refused) => return Err(Stop::new(exit::CONFIGURATION, refused.render(false).trim_end())),
+    };
+    let mut findings = vec![Finding::new("config", Judgement::Ok, format!("{}, {}", path.display(), count(&config)))];
+    findings.extend(config.warnings.iter().map(|warning| Finding::new("config", Judgement::Warn, warning)));
+    if connect {
+        findings.extend(connect_all(&config).await);
+    }
+    let code = findings.iter().map(|finding| finding.code).max().unwrap_or(exit::FINE);
+    if json {
+        print_json(&findings)?;
+    } else {
+        print(&findings.iter().map(line).collect::<String>())?;
+    }
+    Ok(code)
+}
+
+fn count(config: &Config) -> String {
+    match config.sites.len() {
+        1 => "1 site".to_string(),
+        many => format!("{many} sites"),
+    }
+}
+
+fn refused_findings(refused: &Refused) -> Vec<Finding> {
+    let finding = |problem: &config::problem::Problem| {
+        let level = if problem.level == Level::Error { Judgement::Fail } else { Judgement::Warn };
+        let found = format!("{}: {}", refused.place(problem), problem.message);
+        Finding::new("config", level, found).expecting(&problem.expected, "edit the file, then `wp-cron-runner check`")
+    };
+    refused.problems.iter().map(finding).collect()
+}
+
+fn line(finding: &Finding) -> String {
+    let level = match finding.level {
+        Judgement::Ok => "ok  ",
+        Judgement::Warn => "warn",
+        Judgement::Fail => "FAIL",
+    };
+    let mut line = format!("{level}  {}: {}", finding.check, text::safe_cut(&finding.found, 1000));
+    for (word, text) in [("expected", &finding.expected), ("do", &finding.fix)] {
+        if !text.is_empty() {
+            line += &format!("; {word}: {text}");
+        }
+    }
+    line + "\n"
+}
+
+async fn connect_all(config: &Config) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut installs: HashMap<String, String> = HashMap::new();
+    for site in &config.sites {
+        let name = format!("site {}", site.name);
+        findings.extend(root_finding(site));
+        let install = pinned_install(config, &site.name);
+        let looked = match calls(site, &visitor()) {
+            Ok(calls) => calls.look(install.as_deref(), false).await,
+            Err(stop) => Err(Failure::Misconfigured(stop.message)),
+        };
+        match looked {
+            Ok(looked) => {
+                if let Some(other) = installs.insert(looked.due.install.clone(), site.name.clone()) {
+                    let found = format!("is the same WordPress install as site {other} ({})", looked.due.install);
+                    let fix = "take one of the two [[site]] out";
+                    findings
+                        .push(Finding::new(&name, Judgement::Fail, found).expecting("one [[site]] per install", fix));
+                }
+                findings.extend(site_findings(&name, site, &looked));
+            }
+            Err(failure) => {
+                let code = code_of(&failure);
+                let finding = Finding::new(&name, Judgement::Fail, failure.to_string());
+                findings.push(Finding { code, ..finding.expecting("a signed answer of the plugin", failure.advice()) });
+            }
+        }
+    }
+    findings
+}
+
+fn root_finding(site: &Site) -> Option<Finding> {
+    let path = site.path.as_ref()?;
+    let missing = !path.join("wp-load.php").is_file();
+    missing.then(|| {
+        let found = format!("{} holds no wp-load.php that this user can see", path.display());
+        Finding::new(format!("site {}", site.name), Judgement::Warn, found)
+            .expecting("the WordPress root", "see `path`")
+    })
+}
+
+fn site_findings(name: &str, site: &Site, looked: &Looked) -> Vec<Finding> {
+    let due = &looked.due;
+    let found = format!(
+        "answers over {} in {} ms: plugin {}, WordPress {}, PHP {}, locks {}, {} events due",
+        site.trigger_word(),
+        looked.timing.received_ms - looked.timing.sent_ms,
+        due.plugin,
+        due.wp,
+        due.php,
+        due.lock_kind.as_deref().unwrap_or("not proven yet"),
+        due.due
+    );
+    let mut findings = vec![Finding::new(name, Judgement::Ok, found)];
+    if due.plugin != env!("CARGO_PKG_VERSION") {
+        let found = format!("the plugin has version {}", due.plugin);
+        let fix = format!("`wp-cron-runner plugin install {}`", site.name);
+        findings.push(Finding::new(name, Judgement::Warn, found).expecting(env!("CARGO_PKG_VERSION"), fix));
+    }
+    if due.disable_wp_cron {
+        findings.push(Finding::new(name, Judgement::Warn, disable_wp_cron_sentence(&site.name)));
+    }
+    if let Some(stray) = &due.stray {
+        findings.push(Finding::new(name, Judgement::Warn, stray_sentence(&site.name, &stray.who)));
+    }
+    findings
+}

@@ -1,0 +1,221 @@
+//! The plugin's files in a site's `mu-plugins`: written in one go, taken out in one go.
+
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, chown};
+use std::path::{Path, PathBuf};
+
+const FILES: &[(&str, &[u8])] = &include!(concat!(env!("OUT_DIR"), "/plugin_files.rs"));
+
+/// Must-use plugins are single files; this one loads ours from its folder.
+const LOADER: &str = "<?php
+/*
+Plugin Name: WP Cron Runner (loader)
+Description: Loads WP Cron Runner from its folder. `wp-cron-runner plugin remove` takes both out.
+*/
+
+if ( is_file( __DIR__ . '/wp-cron-runner/wp-cron-runner.php' ) ) {
+\trequire __DIR__ . '/wp-cron-runner/wp-cron-runner.php';
+}
+";
+
+#[derive(Debug)]
+pub struct Place {
+    content: PathBuf,
+}
+
+impl Place {
+    /// None where this is no WordPress.
+    pub fn of(path: &Path) -> Option<Self> {
+        let content = path.join("wp-content");
+        (path.join("wp-load.php").is_file() && content.is_dir()).then_some(Self { content })
+    }
+
+    pub fn folder(&self) -> PathBuf {
+        self.content.join("mu-plugins/wp-cron-runner")
+    }
+
+    fn loader(&self) -> PathBuf {
+        self.content.join("mu-plugins/wp-cron-runner.php")
+    }
+
+    /// Installed as a normal plugin, from a zip.
+    pub fn normal_folder(&self) -> PathBuf {
+        self.content.join("plugins/wp-cron-runner")
+    }
+
+    pub fn is_installed(&self) -> bool {
+        self.folder().join("wp-cron-runner.php").is_file() && self.loader().is_file()
+    }
+
+    pub fn is_current(&self) -> bool {
+        let folder = self.folder();
+        let mut wanted: Vec<PathBuf> = FILES.iter().map(|(name, _)| folder.join(name)).collect();
+        wanted.sort();
+        let same = |(name, bytes): &(&str, &[u8])| fs::read(folder.join(name)).is_ok_and(|found| found == *bytes);
+        fs::read(self.loader()).is_ok_and(|found| found == LOADER.as_bytes())
+            && FILES.iter().all(same)
+            && files_below(&folder).is_ok_and(|mut found| {
+                found.sort();
+                found == wanted
+            })
+    }
+
+    /// The version that is there, as its main file says.
+    pub fn version(&self) -> Option<String> {
+        let main = [self.folder(), self.normal_folder()].into_iter().map(|folder| folder.join("wp-cron-runner.php"));
+        let text = main.into_iter().find_map(|file| fs::read_to_string(file).ok())?;
+        let line = text.lines().find_map(|line| line.trim_start_matches([' ', '*']).strip_prefix("Version:"));
+        line.map(|version| version.trim().to_string())
+    }
+
+    /// Writes all files beside the old ones, then swaps. Gives whether anything changed.
+    pub fn install(&self) -> io::Result<bool> {
+        if self.is_current() {
+            return Ok(false);
+        }
+        let owner = Owner::of(&self.content)?;
+        let must_use = self.content.join("mu-plugins");
+        if !must_use.is_dir() {
+            owner.make_folder(&must_use)?;
+        }
+        let (new, old) = (must_use.join(".wp-cron-runner.new"), must_use.join(".wp-cron-runner.old"));
+        remove_folder(&new)?;
+        remove_folder(&old)?;
+        owner.make_folder(&new)?;
+        for (name, bytes) in FILES {
+            let path = new.join(name);
+            if let Some(parent) = path.parent().filter(|parent| !parent.is_dir()) {
+                owner.make_folder(parent)?;
+            }
+            owner.write(&path, bytes)?;
+        }
+        if self.folder().is_dir() {
+            fs::rename(self.folder(), &old)?;
+        }
+        fs::rename(&new, self.folder())?;
+        remove_folder(&old)?;
+        let loader = must_use.join(".wp-cron-runner.php.new");
+        let _ = fs::remove_file(&loader);
+        owner.write(&loader, LOADER.as_bytes())?;
+        fs::rename(&loader, self.loader())?;
+        Ok(true)
+    }
+
+    /// The loader first: without it nothing of the folder is loaded.
+    pub fn remove(&self) -> io::Result<bool> {
+        let was_there = self.loader().exists() || self.folder().exists();
+        match fs::remove_file(self.loader()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        remove_folder(&self.folder())?;
+        // A folder that held nothing but us was probably made by us.
+        let _ = fs::remove_dir(self.content.join("mu-plugins"));
+        Ok(was_there)
+    }
+}
+
+fn remove_folder(folder: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn files_below(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            files.extend(files_below(&path)?);
+        } else {
+            files.push(path);
+        }
+    }
+    Ok(files)
+}
+
+/// Root writes as the owner of what is there already.
+pub struct Owner {
+    uid: Option<u32>,
+    gid: Option<u32>,
+}
+
+impl Owner {
+    pub fn of(path: &Path) -> io::Result<Self> {
+        let metadata = fs::metadata(path)?;
+        let is_root = super::is_root();
+        Ok(Self { uid: is_root.then_some(metadata.uid()), gid: is_root.then_some(metadata.gid()) })
+    }
+
+    fn own(&self, path: &Path) -> io::Result<()> {
+        if self.uid.is_some() { chown(path, self.uid, self.gid) } else { Ok(()) }
+    }
+
+    fn make_folder(&self, path: &Path) -> io::Result<()> {
+        DirBuilder::new().mode(0o755).create(path)?;
+        self.own(path)
+    }
+
+    fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        write_new(path, bytes, 0o644)?;
+        self.own(path)
+    }
+
+    /// A new private file.
+    pub fn write_private(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        write_new(path, bytes, 0o600)?;
+        self.own(path)
+    }
+}
+
+/// `create_new`: never through a link that somebody put there.
+fn write_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wordpress() -> (tempfile::TempDir, Place) {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir_all(folder.path().join("wp-content/plugins")).unwrap();
+        fs::write(folder.path().join("wp-load.php"), "<?php").unwrap();
+        let place = Place::of(folder.path()).unwrap();
+        (folder, place)
+    }
+
+    #[test]
+    fn the_plugin_is_in_the_binary() {
+        assert!(FILES.iter().any(|(name, _)| *name == "wp-cron-runner.php"));
+    }
+
+    #[test]
+    fn twice_changes_nothing_and_removal_leaves_nothing() {
+        let (folder, place) = wordpress();
+        let before = files_below(folder.path()).unwrap();
+        assert!(place.install().unwrap() && place.is_installed() && place.is_current());
+        assert!(!place.install().unwrap());
+        fs::write(place.folder().join("old-file.php"), "").unwrap();
+        assert!(place.install().unwrap(), "a file of another version goes");
+        assert!(!place.folder().join("old-file.php").exists());
+        assert!(place.remove().unwrap() && !place.remove().unwrap());
+        assert_eq!(files_below(folder.path()).unwrap(), before);
+        assert!(!folder.path().join("wp-content/mu-plugins").exists());
+    }
+
+    #[test]
+    fn other_must_use_plugins_stay() {
+        let (folder, place) = wordpress();
+        let other = folder.path().join("wp-content/mu-plugins/other.php");
+        fs::create_dir_all(other.parent().unwrap()).unwrap();
+        fs::write(&other, "<?php").unwrap();
+        place.install().unwrap();
+        place.remove().unwrap();
+        assert!(other.is_file());
+    }
+}

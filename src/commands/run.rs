@@ -1,0 +1,118 @@
+//! `run` and `once`.
+
+use std::sync::Arc;
+
+use serde_json::json;
+use tokio::sync::mpsc;
+
+use super::{Stop, calls, code_of, exit, pinned_install, print, print_json, report, selected, visitor};
+use crate::clock;
+use crate::config::{Config, Site};
+use crate::daemon;
+use crate::history::RunRecord;
+use crate::history::sqlite::History;
+use crate::lease::file::StateDir;
+use crate::outcome::{Failure, Outcome};
+use crate::run_site::calls::Me;
+use crate::scheduler::{Parts, Scheduler};
+use crate::text;
+
+pub async fn run(config: &Config) -> Result<u8, Stop> {
+    daemon::run(config).await?;
+    Ok(exit::FINE)
+}
+
+pub async fn once(config: &Config, names: &[String], dry_run: bool, json: bool) -> Result<u8, Stop> {
+    let sites = selected(config, names)?;
+    if dry_run {
+        return say_what_is_due(config, &sites, json).await;
+    }
+    daemon::refuse_root("once")?;
+    let state = StateDir::open(&config.runner.state_dir)?;
+    for site in &sites {
+        state.site(&site.name).map_err(|refusal| {
+            let why =
+                format!("{refusal}; a daemon that looks after it runs what is due by itself; trying again is safe");
+            Stop { message: why, ..Stop::from(refusal) }
+        })?;
+    }
+    let me = Arc::new(Me { id: state.id.clone(), name: config.runner.name.clone(), listen: String::new() });
+    let (records, made) = mpsc::unbounded_channel();
+    let history = Arc::new(History::open(&state.history_file(), &config.history)?);
+    let (_notices, notices) = mpsc::channel(1);
+    let config = Config {
+        path: config.path.clone(),
+        runner: config.runner.clone(),
+        sites,
+        history: config.history.clone(),
+        warnings: Vec::new(),
+    };
+    let parts = Parts { state, me: me.clone(), history: history.clone(), notices, records: Some(records) };
+    let (mut scheduler, _views) = Scheduler::new(&config, parts)?;
+    leave_only_what_was_nobodys(&mut scheduler, &me).await;
+    let failures = scheduler.run_until_nothing_is_due().await;
+    scheduler.leave().await;
+    drop((scheduler, history));
+    tell(&collect(made), &failures, json)
+}
+
+/// A site that another runner looks after, silent as it may be, is not sent back to page-load cron.
+async fn leave_only_what_was_nobodys(scheduler: &mut Scheduler, me: &Me) {
+    for entry in scheduler.entries() {
+        let Some(calls) = entry.calls.clone() else { continue };
+        if let Ok(looked) = calls.look(entry.state.install.as_deref(), false).await {
+            entry.may_leave = looked.due.owner.is_none_or(|owner| owner.left || owner.id == me.id);
+        }
+    }
+}
+
+fn collect(mut made: mpsc::UnboundedReceiver<RunRecord>) -> Vec<RunRecord> {
+    let mut runs = Vec::new();
+    while let Ok(record) = made.try_recv() {
+        runs.push(record);
+    }
+    runs
+}
+
+fn tell(runs: &[RunRecord], failures: &[(String, Failure)], json: bool) -> Result<u8, Stop> {
+    if json {
+        print_json(&runs)?;
+    } else if runs.is_empty() && failures.is_empty() {
+        print("nothing was due\n")?;
+    } else if !runs.is_empty() {
+        print(&report::runs_table(runs))?;
+    }
+    let sentences: Vec<String> = failures.iter().map(|(site, failure)| failure.sentence(site)).collect();
+    if let Some((_, failure)) = failures.first() {
+        return Err(Stop::new(code_of(failure), sentences.join("\n")));
+    }
+    let all_well = runs.iter().all(|run| matches!(run.outcome, Outcome::Ok | Outcome::Skipped));
+    Ok(if all_well { exit::FINE } else { exit::FAILED })
+}
+
+async fn say_what_is_due(config: &Config, sites: &[Arc<Site>], json: bool) -> Result<u8, Stop> {
+    let mut due = Vec::new();
+    for site in sites {
+        let install = pinned_install(config, &site.name);
+        let looked = calls(site, &visitor())?.look(install.as_deref(), true).await;
+        let looked = looked.map_err(|failure| Stop::site(&site.name, &failure))?;
+        let now = looked.due.now_ms / 1000;
+        due.extend(
+            looked.events.into_iter().filter(|event| event.due_at <= now).map(|event| (site.name.clone(), event, now)),
+        );
+    }
+    if json {
+        let list: Vec<_> = due.iter().map(|(site, event, _)| report::event_json(site, event)).collect();
+        print_json(&json!(list))?;
+        return Ok(exit::FINE);
+    }
+    let lines: Vec<String> = due
+        .iter()
+        .map(|(site, event, now)| {
+            let late = clock::span((now - event.due_at) * 1000);
+            format!("{site}: {} is due since {late}; it would be run\n", text::safe(&event.hook))
+        })
+        .collect();
+    print(&if lines.is_empty() { "nothing is due\n".to_string() } else { lines.concat() })?;
+    Ok(exit::FINE)
+}

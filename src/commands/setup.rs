@@ -1,0 +1,295 @@
+//! `plugin install`, `plugin remove`, `plugin status`. Installing and removing may be done as root.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::plugin_files::{Owner, Place};
+use super::{
+    Stop, calls, exists, exit, find, history_file, pinned_install, print, print_json, runner, visitor, wp_config,
+};
+use crate::api::client;
+use crate::config::{Config, Site, secret};
+use crate::history::sqlite::History;
+use crate::outcome::Failure;
+use crate::protocol::signature::{Key, random_hex};
+use crate::run_site::calls::{Looked, Settle};
+
+fn place(site: &Site) -> Result<(PathBuf, Place), Stop> {
+    let name = &site.name;
+    let path = site.path.clone().ok_or_else(|| {
+        let why = "has no `path`; expected the folder that holds wp-load.php, to install the plugin there; \
+                   or install its zip in wp-admin and write the key's block into wp-config.php by hand";
+        Stop::new(exit::CONFIGURATION, format!("site `{name}` {why}"))
+    })?;
+    let place = Place::of(&path).ok_or_else(|| {
+        let shown = path.display();
+        Stop::new(
+            exit::CONFIGURATION,
+            format!("site `{name}`: {shown} holds no WordPress; expected wp-load.php and wp-content there"),
+        )
+    })?;
+    Ok((path, place))
+}
+
+fn io_stop(what: &str, path: &Path, error: &io::Error) -> Stop {
+    let message = format!(
+        "cannot {what} {}: {error}; trying again is safe; try as root or as the owner of the files",
+        path.display()
+    );
+    Stop::new(exit::UNREACHABLE, message)
+}
+
+pub async fn install(config: &Config, name: &str, json: bool) -> Result<u8, Stop> {
+    let site = find(config, name)?;
+    let (path, place) = place(site)?;
+    let mut done = Vec::new();
+    let keys = make_key(config, site, &mut done)?;
+    if place.install().map_err(|error| io_stop("write", &place.folder(), &error))? {
+        done.push(format!("plugin {} copied to {}", env!("CARGO_PKG_VERSION"), place.folder().display()));
+    }
+    let by_hand = write_block(site, &path, &keys, &mut done)?;
+    if let Some(by_hand) = &by_hand {
+        print(&format!("{}\n", done.join("\n")))?;
+        return Err(Stop::new(exit::CONFIGURATION, by_hand.clone()));
+    }
+    let site = Arc::new(Site { keys, ..Site::clone(site) });
+    let looked = look_patiently(&site).await.map_err(|failure| {
+        let more =
+            "; the files and the key are in place; does PHP see them (opcache.validate_timestamps)? reload php-fpm";
+        let stop = Stop::site(&site.name, &failure);
+        Stop::new(stop.code, format!("{}{more}", stop.message))
+    })?;
+    pin(config, &site.name, &looked.due.install);
+    if json {
+        print_json(&json!({"site": name, "changed": done, "install": looked.due.install, "plugin": looked.due.plugin,
+            "php": looked.due.php, "wp": looked.due.wp, "due": looked.due.due}))?;
+        return Ok(exit::FINE);
+    }
+    if done.is_empty() {
+        done.push("nothing to change".into());
+    }
+    done.push(format!(
+        "site {name} answers: plugin {}, WordPress {}, PHP {}, {} events due",
+        looked.due.plugin, looked.due.wp, looked.due.php, looked.due.due
+    ));
+    print(&format!("{}\n", done.join("\n")))?;
+    Ok(exit::FINE)
+}
+
+/// The key that is there, or a new one in a file that the runner can read.
+fn make_key(config: &Config, site: &Site, done: &mut Vec<String>) -> Result<Vec<Key>, Stop> {
+    let file = &site.secret_file;
+    if !exists(file) {
+        let hex = random_hex::<32>().map_err(|error| io_stop("make a key for", file, &error))?;
+        let folder = file.parent().unwrap_or(Path::new("/"));
+        let owner = match exists(&config.runner.state_dir) {
+            true => &config.runner.state_dir,
+            false => folder,
+        };
+        let write = || {
+            fs::create_dir_all(folder)?;
+            Owner::of(owner)?.write_private(file, format!("{hex}\n").as_bytes())
+        };
+        write().map_err(|error| io_stop("write", file, &error))?;
+        done.push(format!("key made: {} (mode 0600; the user of the runner must be its owner)", file.display()));
+    }
+    secret::keys(file).map_err(|refusal| Stop::new(exit::CONFIGURATION, refusal.to_string()))
+}
+
+fn joined(keys: &[Key]) -> String {
+    keys.iter().map(Key::expose_hex).collect::<Vec<_>>().join(" ")
+}
+
+/// Gives what a person has to do where the file may not be written.
+fn write_block(site: &Site, path: &Path, keys: &[Key], done: &mut Vec<String>) -> Result<Option<String>, Stop> {
+    let block = wp_config::block(&site.name, &joined(keys));
+    let Some(file) = wp_config::find(path) else {
+        let message = format!("no wp-config.php in {} or above it; is WordPress installed there?", path.display());
+        return Err(Stop::new(exit::CONFIGURATION, message));
+    };
+    let text = fs::read_to_string(&file).map_err(|error| io_stop("read", &file, &error))?;
+    let by_hand = |why: &str| {
+        let shown = file.display();
+        format!(
+            "{shown} {why}; put this block into it, before the line that loads wp-settings.php, then try again:\n\n{block}"
+        )
+    };
+    let Some(new) = wp_config::with_block(&text, &block) else {
+        return Ok(Some(by_hand("has no line that loads wp-settings.php, so there is no place for the key")));
+    };
+    if new == text {
+        return Ok(None);
+    }
+    match wp_config::replace(&file, &new) {
+        Ok(()) => {
+            done.push(format!("key's block written to {}", file.display()));
+            Ok(None)
+        }
+        Err(error) => Ok(Some(by_hand(&format!("cannot be written ({error})")))),
+    }
+}
+
+/// PHP's opcache may take two seconds to see new files.
+async fn look_patiently(site: &Arc<Site>) -> Result<Looked, Failure> {
+    let calls = crate::run_site::calls::Calls::new(site, &visitor())?;
+    let mut last = calls.look(None, false).await;
+    for _ in 0..6 {
+        if !matches!(last, Err(Failure::Misconfigured(_) | Failure::ServerError(_))) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        last = calls.look(None, false).await;
+    }
+    last
+}
+
+/// From now on a copy of this site is told from it.
+fn pin(config: &Config, site: &str, install: &str) {
+    let file = history_file(config);
+    if pinned_install(config, site).as_deref() != Some(install)
+        && file.exists()
+        && let Ok(history) = History::open(&file, &config.history)
+    {
+        history.learn(site, "install", install.to_string());
+    }
+}
+
+pub async fn remove(config: &Config, name: &str, force: bool, json: bool) -> Result<u8, Stop> {
+    let site = find(config, name)?;
+    let (path, place) = place(site)?;
+    if client::looks_after(config.runner.listen, name).await {
+        let message = format!(
+            "a runner looks after site `{name}`; stop it, or take the site out of {} and start it again; then try again; nothing was changed",
+            config.path.display()
+        );
+        return Err(Stop::new(exit::LATER, message));
+    }
+    let mut done = Vec::new();
+    if !site.keys.is_empty() && place.is_installed() {
+        match uninstall_state(config, site, force).await {
+            Ok(()) => done.push("the plugin's tables and options are gone".to_string()),
+            Err(stop) if force => done.push(format!("tables and options may be left: {}", stop.message)),
+            Err(stop) => return Err(stop),
+        }
+    }
+    take_out(config, site, &path, &place, &mut done)?;
+    if json {
+        print_json(&json!({"site": name, "changed": done}))?;
+        return Ok(exit::FINE);
+    }
+    if done.is_empty() {
+        done.push("nothing to remove".into());
+    }
+    print(&format!("{}\n", done.join("\n")))?;
+    Ok(exit::FINE)
+}
+
+/// Lets the plugin take its own traces out, where nothing would be lost by that.
+async fn uninstall_state(config: &Config, site: &Arc<Site>, force: bool) -> Result<(), Stop> {
+    let name = &site.name;
+    let install = pinned_install(config, name);
+    let (install, calls) = (install.as_deref(), calls(site, &runner(config))?);
+    let stop = |failure: Failure| {
+        let stop = Stop::site(name, &failure);
+        Stop::new(stop.code, format!("{}; nothing was removed; --force removes the files all the same", stop.message))
+    };
+    let looked = calls.look(install, false).await.map_err(stop)?;
+    if looked.due.held > 0 && !force {
+        let message = format!(
+            "site `{name}` holds {} runs that would be forgotten; see `wp-cron-runner history {name} --held`, then `wp-cron-runner requeue RUN` or `wp-cron-runner drop RUN` for each; or --force; nothing was removed",
+            looked.due.held
+        );
+        return Err(Stop::new(exit::FAILED, message));
+    }
+    let (taken, _) = calls.settle(install, Settle { take: true, ..Settle::default() }).await.map_err(stop)?;
+    if let (Some(open), false) = (taken.open.first(), force) {
+        let hook = crate::text::safe(&open.hook);
+        let message = format!("site `{name}` still runs {hook}; try again when it has ended; nothing was removed");
+        return Err(Stop::new(exit::LATER, message));
+    }
+    let what = Settle { epoch: Some(taken.epoch), uninstall: true, ..Settle::default() };
+    calls.settle(install, what).await.map(|_| ()).map_err(stop)
+}
+
+fn take_out(config: &Config, site: &Site, path: &Path, place: &Place, done: &mut Vec<String>) -> Result<(), Stop> {
+    if place.remove().map_err(|error| io_stop("remove", &place.folder(), &error))? {
+        done.push(format!("plugin removed from {}", place.folder().display()));
+    }
+    if let Some(file) = wp_config::find(path) {
+        let text = fs::read_to_string(&file).map_err(|error| io_stop("read", &file, &error))?;
+        if let Some(new) = wp_config::without_block(&text) {
+            wp_config::replace(&file, &new).map_err(|error| io_stop("write", &file, &error))?;
+            done.push(format!("block removed from {}", file.display()));
+        }
+    }
+    match fs::remove_file(&site.secret_file) {
+        Ok(()) => done.push(format!("key removed: {}", site.secret_file.display())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(io_stop("remove", &site.secret_file, &error)),
+    }
+    let file = history_file(config);
+    if file.exists()
+        && let Ok(history) = History::open(&file, &config.history)
+    {
+        history.forget(&site.name);
+    }
+    Ok(())
+}
+
+pub async fn status(config: &Config, name: &str, json: bool) -> Result<u8, Stop> {
+    let site = find(config, name)?;
+    let (path, place) = place(site)?;
+    let how = match () {
+        () if place.is_installed() => "must-use plugin",
+        () if place.normal_folder().is_dir() => "normal plugin",
+        () => "not installed",
+    };
+    let file = wp_config::find(&path);
+    let text = file.as_ref().and_then(|file| fs::read_to_string(file).ok());
+    let written = text.as_deref().and_then(wp_config::keys_in);
+    let ours: Vec<String> = site.keys.iter().map(|key| key.expose_hex().to_string()).collect();
+    let keys = match &written {
+        None if text.is_none() => "wp-config.php cannot be read",
+        None => "no block in wp-config.php",
+        Some(written) if ours.iter().any(|key| written.contains(key)) => "equal",
+        Some(_) => "different",
+    };
+    let install = pinned_install(config, name);
+    let looked = if site.keys.is_empty() {
+        Err(Failure::Misconfigured("it has no key".into()))
+    } else {
+        calls(site, &visitor())?.look(install.as_deref(), false).await
+    };
+    let version = place.version();
+    if json {
+        let answer = looked.as_ref().ok().map(|looked| json!({"plugin": looked.due.plugin, "wp": looked.due.wp,
+            "php": looked.due.php, "protocol": looked.due.v, "install": looked.due.install, "lock_kind": looked.due.lock_kind}));
+        print_json(&json!({"site": name, "installed": how, "version": version, "expected": env!("CARGO_PKG_VERSION"),
+            "current": place.is_current(), "keys": keys, "answer": answer,
+            "problem": looked.as_ref().err().map(|failure| failure.sentence(name))}))?;
+    } else {
+        let mut out = format!(
+            "site {name}: {how}, version {} (this runner brings {}{})\nkeys: {keys}\n",
+            version.as_deref().unwrap_or("none"),
+            env!("CARGO_PKG_VERSION"),
+            if place.is_current() { ", the same files" } else { "" }
+        );
+        if let Ok(looked) = &looked {
+            let due = &looked.due;
+            out += &format!(
+                "answers: plugin {}, protocol {}, WordPress {}, PHP {}, install {}\n",
+                due.plugin, due.v, due.wp, due.php, due.install
+            );
+        }
+        print(&out)?;
+    }
+    match looked {
+        Ok(_) => Ok(exit::FINE),
+        Err(failure) => Err(Stop::site(name, &failure)),
+    }
+}

@@ -1,0 +1,401 @@
+//! ONE RUN of a site, top to bottom: send `run`, read the stream, end what takes too long, settle what did not end,
+//! record everything. The result goes back to the scheduler.
+
+pub mod batch;
+pub mod calls;
+pub mod take;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::task::JoinSet;
+
+use crate::clock;
+use crate::history::RunRecord;
+use crate::history::sqlite::History;
+use crate::outcome::{Failure, Outcome};
+use crate::protocol::{Busy, Call, Done, Ended, Frame, Open, RunBody, Settled};
+use crate::site::{RunEnd, Seen};
+use crate::text;
+use crate::trigger::{Answer, EndOfStream, Item};
+use batch::Batch;
+use calls::{Calls, Settle, seen_in_settled};
+
+/// A signature is good for a minute; an answer that did not begin by then cannot begin any more.
+const FIRST_FRAME_MS: i64 = 65_000;
+/// How often the process of an overdue event is asked to end.
+const END_AGAIN_MS: i64 = 15_000;
+/// How long one request may go on claiming.
+pub const BUDGET_MS: i64 = 60_000;
+
+/// What the scheduler knows when it starts a run.
+#[derive(Debug, Clone)]
+pub struct Ask {
+    pub install: Option<String>,
+    pub epoch: i64,
+}
+
+/// What happens while a run goes on.
+#[derive(Debug)]
+pub enum Progress {
+    Claimed { batch: String, count: u64, remaining: u64, next: Option<i64>, busy: Vec<Busy> },
+    Started { run: String, hook: String, at_ms: i64, pid: Option<i64>, host: Option<String> },
+    Ended(Box<RunRecord>),
+    Next(Option<i64>),
+}
+
+pub struct Context {
+    pub calls: Arc<Calls>,
+    pub history: Arc<History>,
+    /// The site's number among the scheduler's, which comes back with the progress.
+    pub site: usize,
+    pub progress: UnboundedSender<(usize, Progress)>,
+}
+
+pub async fn run_site(context: &Context, ask: &Ask) -> RunEnd {
+    let site = &context.calls.site;
+    let body = RunBody {
+        caller: context.calls.caller(ask.install.as_deref()),
+        epoch: ask.epoch,
+        lanes: site.lanes,
+        budget_ms: BUDGET_MS,
+        trigger: site.trigger_word(),
+    };
+    let answer = context.calls.trigger.call(Call::Run, &body).await;
+    let mut run = Run::new(context, ask, &answer);
+    let end = run.read(answer).await;
+    run.conclude(end).await
+}
+
+struct Run<'a> {
+    context: &'a Context,
+    ask: &'a Ask,
+    batch_id: String,
+    batch: Batch,
+    done: Option<Done>,
+    refused: Option<Failure>,
+    sent_ms: i64,
+    has_frames: bool,
+    /// Calls beside the stream; it must be read on meanwhile.
+    beside: JoinSet<Beside>,
+    end_again_at: i64,
+    timed_out: Vec<String>,
+}
+
+enum Beside {
+    Rest(Result<Settled, Failure>),
+    End(String, Result<Ended, Failure>),
+}
+
+impl<'a> Run<'a> {
+    fn new(context: &'a Context, ask: &'a Ask, answer: &Answer) -> Self {
+        Self {
+            context,
+            ask,
+            batch_id: answer.nonce.clone(),
+            batch: Batch::default(),
+            done: None,
+            refused: None,
+            sent_ms: answer.sent_ms,
+            has_frames: false,
+            beside: JoinSet::new(),
+            end_again_at: 0,
+            timed_out: Vec::new(),
+        }
+    }
+
+    async fn read(&mut self, mut answer: Answer) -> EndOfStream {
+        loop {
+            let now = clock::now_ms();
+            let wake = self.wake(now);
+            if let Some(end) = self.at_time(now) {
+                return end;
+            }
+            tokio::select! {
+                item = answer.next() => match item {
+                    Item::Frame(Frame::Error(refusal)) => self.refused = Some(answer.refused(refusal)),
+                    Item::Frame(frame) => self.frame(frame),
+                    Item::Output(bytes) => self.batch.output(&bytes),
+                    Item::End(end) => {
+                        self.log_stderr(&answer);
+                        // Frames were swallowed: the journal knows what they said.
+                        return if answer.swallowed() > 0 { self.distrust(end) } else { end };
+                    }
+                },
+                Some(Ok(beside)) = self.beside.join_next() => self.beside_ended(beside),
+                () = tokio::time::sleep(wake) => {}
+            }
+        }
+    }
+
+    fn distrust(&mut self, end: EndOfStream) -> EndOfStream {
+        if !self.batch.is_settled() {
+            self.done = None;
+        }
+        end
+    }
+
+    fn log_stderr(&self, answer: &Answer) {
+        let stderr = text::lossy(answer.stderr());
+        if let Some(line) = stderr.lines().find(|line| !line.trim().is_empty()) {
+            tracing::warn!(site = self.context.calls.site.name, "PHP says on stderr: {}", text::safe(line));
+        }
+    }
+
+    /// When something has to be done although the stream says nothing.
+    fn wake(&self, now: i64) -> Duration {
+        let first_frame = (!self.has_frames).then_some(self.sent_ms + FIRST_FRAME_MS);
+        let next = [first_frame, self.batch.rest_at(), self.overdue_at()].into_iter().flatten().min();
+        let wait = next.map_or(30_000, |next| (next - now).clamp(1, 30_000));
+        Duration::from_millis(wait.unsigned_abs())
+    }
+
+    fn overdue_at(&self) -> Option<i64> {
+        let (_, hook, started) = self.batch.current()?;
+        let limit = clock::millis(self.context.calls.site.timeout_of(hook));
+        Some((started + limit).max(self.end_again_at))
+    }
+
+    fn at_time(&mut self, now: i64) -> Option<EndOfStream> {
+        if !self.has_frames && now >= self.sent_ms + FIRST_FRAME_MS {
+            return Some(EndOfStream::Reset(format!("no answer began within {}", clock::span(FIRST_FRAME_MS))));
+        }
+        if self.batch.rest_at().is_some_and(|at| now >= at) {
+            self.give_rest_back();
+        }
+        if self.overdue_at().is_some_and(|at| now >= at) {
+            self.end_current(now);
+        }
+        None
+    }
+
+    fn give_rest_back(&mut self) {
+        self.batch.rest_was_asked();
+        let (calls, ask) = (self.context.calls.clone(), self.ask.clone());
+        let what = Settle { batch: Some(self.batch_id.clone()), rest: true, ..self.settle() };
+        self.beside.spawn(async move {
+            let settled = calls.settle(ask.install.as_deref(), what).await;
+            Beside::Rest(settled.map(|(settled, _)| settled))
+        });
+    }
+
+    fn end_current(&mut self, now: i64) {
+        self.end_again_at = now + END_AGAIN_MS;
+        let Some((run, hook, _)) = self.batch.current() else { return };
+        tracing::warn!(
+            site = self.context.calls.site.name,
+            run,
+            "{} has reached its time limit of {}; its process is asked to end",
+            text::safe(hook),
+            clock::span(clock::millis(self.context.calls.site.timeout_of(hook)))
+        );
+        let (calls, ask, run) = (self.context.calls.clone(), self.ask.clone(), run.to_string());
+        self.beside.spawn(async move {
+            let ended = calls.end(ask.install.as_deref(), ask.epoch, &run).await;
+            Beside::End(run, ended)
+        });
+    }
+
+    fn beside_ended(&mut self, beside: Beside) {
+        let site = &self.context.calls.site.name;
+        match beside {
+            Beside::Rest(Ok(settled)) => {
+                self.learn(&settled);
+                let next = seen_in_settled(&settled);
+                self.send(Progress::Claimed {
+                    batch: self.batch_id.clone(),
+                    count: 0,
+                    remaining: next.due,
+                    next: next.next,
+                    busy: Vec::new(),
+                });
+            }
+            Beside::Rest(Err(failure)) => tracing::warn!("{}", failure.sentence(site)),
+            Beside::End(run, Ok(ended)) => {
+                if !self.timed_out.contains(&run) {
+                    self.timed_out.push(run.clone());
+                }
+                if ended.alive {
+                    let reason = text::safe(&ended.reason);
+                    tracing::warn!(
+                        site,
+                        run,
+                        "the process of an overdue run could not be ended: {reason}; its lane stays taken"
+                    );
+                }
+            }
+            Beside::End(run, Err(failure)) => tracing::warn!(site, run, "{}", failure.sentence(site)),
+        }
+    }
+
+    fn frame(&mut self, frame: Frame) {
+        self.has_frames = true;
+        match frame {
+            Frame::Claimed(claimed) => {
+                self.batch.claim(&claimed);
+                let count = u64::try_from(claimed.events.len()).unwrap_or(0);
+                self.send(Progress::Claimed {
+                    batch: self.batch_id.clone(),
+                    count,
+                    remaining: claimed.remaining,
+                    next: claimed.next,
+                    busy: claimed.busy,
+                });
+            }
+            Frame::Start(start) => {
+                if let Some(hook) = self.batch.start(&start.run, start.at_ms, clock::now_ms()) {
+                    self.end_again_at = 0;
+                    let (pid, host) = (self.batch.pid, self.batch.host.clone());
+                    self.send(Progress::Started { run: start.run, hook, at_ms: start.at_ms, pid, host });
+                }
+            }
+            Frame::End(end) => {
+                let site = &self.context.calls.site;
+                let record = self.batch.end(&site.name, site.trigger_word(), &self.batch_id, &end);
+                self.record(record);
+            }
+            Frame::GivenBack { run } => self.batch.give_back(&run),
+            Frame::Next { next } => self.send(Progress::Next(next)),
+            Frame::Done(done) => self.done = Some(done),
+            _ => {}
+        }
+    }
+
+    fn record(&self, record: Option<RunRecord>) {
+        if let Some(record) = record {
+            log_end(&record);
+            self.context.history.record(record.clone());
+            self.send(Progress::Ended(Box::new(record)));
+        }
+    }
+
+    fn send(&self, progress: Progress) {
+        let _ = self.context.progress.send((self.context.site, progress));
+    }
+
+    fn settle(&self) -> Settle {
+        Settle { epoch: Some(self.ask.epoch), timed_out: self.timed_out.clone(), ..Settle::default() }
+    }
+
+    /// Every row that the journal calls ended; of this batch and of others.
+    fn learn(&mut self, settled: &Settled) {
+        for row in &settled.settled {
+            let is_ours = row.batch.as_deref() == Some(&self.batch_id);
+            let record = self.batch.end_by_journal(&self.context.calls.site.name, row);
+            match record {
+                Some(record) if is_ours => self.record(Some(record)),
+                Some(record) => self.context.history.record(record),
+                None => {}
+            }
+        }
+    }
+
+    /// The stream is over. What it did not say, the journal does.
+    async fn conclude(mut self, end: EndOfStream) -> RunEnd {
+        // A call beside the stream may still be about to say that a time limit was the reason.
+        while let Ok(Some(Ok(beside))) = tokio::time::timeout(Duration::from_secs(1), self.beside.join_next()).await {
+            self.beside_ended(beside);
+        }
+        let seen_done = self.done.take().filter(|_| self.batch.is_settled());
+        if let Some(done) = seen_done {
+            let seen = Seen { next: done.next, due: done.due, oldest: None, busy: done.busy };
+            return self.result(Some(seen), None, Vec::new());
+        }
+        let nothing_started = self.batch.claimed == 0;
+        match (self.refused.take(), end) {
+            (Some(failure), _) if nothing_started => self.result(None, Some(failure), Vec::new()),
+            (None, EndOfStream::Nothing(failure)) if nothing_started => self.result(None, Some(failure), Vec::new()),
+            (_, end) => self.settle_batch(end).await,
+        }
+    }
+
+    /// Until no row of this batch is open: settle at once, then watch the process with growing patience.
+    async fn settle_batch(mut self, end: EndOfStream) -> RunEnd {
+        let why = end.failure();
+        tracing::debug!(
+            site = self.context.calls.site.name,
+            "the stream of a run ended early: {why}; the journal decides"
+        );
+        let mut step = 1;
+        let mut failures = 0;
+        loop {
+            let what = Settle { batch: Some(self.batch_id.clone()), ..self.settle() };
+            match self.context.calls.settle(self.ask.install.as_deref(), what).await {
+                Ok((settled, _)) => {
+                    failures = 0;
+                    self.learn(&settled);
+                    let (ours, open): (Vec<Open>, Vec<Open>) =
+                        settled.open.iter().cloned().partition(|open| open.batch == self.batch_id);
+                    if ours.is_empty() {
+                        // Nothing was claimed and nobody knows why: that is trouble, not success.
+                        let failure = (self.batch.claimed == 0 && !matches!(why, Failure::Unclear(_))).then_some(why);
+                        return self.result(Some(seen_in_settled(&settled)), failure, open);
+                    }
+                    self.watch(&ours, &mut step).await;
+                }
+                Err(failure) => {
+                    failures += 1;
+                    if failures > 5
+                        || matches!(
+                            failure,
+                            Failure::Stale { .. } | Failure::UnknownEpoch(_) | Failure::WrongInstall(_)
+                        )
+                    {
+                        // Whoever takes the site over next finds the rows open and settles them.
+                        return self.result(None, Some(failure), Vec::new());
+                    }
+                    wait(&mut step).await;
+                }
+            }
+        }
+    }
+
+    /// Waits while the process lives, and ends it when its time is over.
+    async fn watch(&mut self, ours: &[Open], step: &mut u64) {
+        let (install, epoch) = (self.ask.install.as_deref(), self.ask.epoch);
+        loop {
+            wait(step).await;
+            let running = ours.iter().find(|open| open.started_ms.is_some()).or(ours.first());
+            let Some(open) = running else { return };
+            let calls = &self.context.calls;
+            let overdue = self.batch.current().is_some_and(|(_, hook, started)| {
+                clock::now_ms() > started + clock::millis(calls.site.timeout_of(hook))
+            });
+            if overdue && calls.end(install, epoch, &open.run).await.is_ok_and(|ended| !ended.alive) {
+                self.timed_out.push(open.run.clone());
+                return;
+            }
+            match calls.inspect(install, epoch, &open.run).await {
+                Ok(inspected) if inspected.process == "alive" => {}
+                _ => return,
+            }
+        }
+    }
+
+    fn result(self, seen: Option<Seen>, failure: Option<Failure>, open: Vec<Open>) -> RunEnd {
+        RunEnd {
+            batch: self.batch_id,
+            claimed: self.batch.claimed,
+            went_well: self.batch.went_well,
+            seen,
+            failure,
+            open,
+        }
+    }
+}
+
+/// 1, 2, 4, 8, 15, 15 ... seconds.
+async fn wait(step: &mut u64) {
+    tokio::time::sleep(Duration::from_secs(*step)).await;
+    *step = (*step * 2).min(15);
+}
+
+/// One line per event.
+pub fn log_end(record: &RunRecord) {
+    let (site, run) = (&record.site, &record.run);
+    match record.outcome {
+        Outcome::Ok => tracing::info!(site, run, "{}", record.sentence()),
+        _ => tracing::warn!(site, run, "{}", record.sentence()),
+    }
+}

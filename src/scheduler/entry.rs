@@ -1,0 +1,240 @@
+//! One site as the scheduler keeps it: what is known of it, its lease, and how results change both.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::clock;
+use crate::config::Site;
+use crate::history::sqlite::History;
+use crate::lease::file::{Lease, StateDir};
+use crate::outcome::Failure;
+use crate::protocol::{Due, Settled};
+use crate::run_site::calls::{Calls, Looked, Me, Timing, seen_in_settled};
+use crate::site::{About, Limits, RunEnd, Running, Seen, State, View};
+use crate::text;
+
+pub struct Entry {
+    pub site: Arc<Site>,
+    pub state: State,
+    pub calls: Option<Arc<Calls>>,
+    pub pool: Option<usize>,
+    pub turn: u64,
+    pub running: HashMap<String, Running>,
+    /// When the last known run ended, on PHP's clock.
+    pub since_ms: Option<i64>,
+    /// `once` is done with it.
+    pub is_finished: bool,
+    /// Say goodbye at the end.
+    pub may_leave: bool,
+    lease: Option<Lease>,
+    lease_trouble: Option<String>,
+}
+
+impl Entry {
+    pub fn new(
+        site: &Arc<Site>,
+        me: &Arc<Me>,
+        pool: Option<usize>,
+        install: Option<String>,
+        since_ms: Option<i64>,
+    ) -> Self {
+        let limits = Limits { lanes: site.lanes, rescan_ms: clock::millis(site.rescan) };
+        let mut state = State::new(limits, install);
+        let calls = match Calls::new(site, me) {
+            Ok(calls) => Some(Arc::new(calls)),
+            Err(failure) => {
+                tracing::error!("{}", failure.sentence(&site.name));
+                state.failed(clock::now_ms(), failure);
+                None
+            }
+        };
+        Self {
+            site: site.clone(),
+            state,
+            calls,
+            pool,
+            turn: 0,
+            running: HashMap::new(),
+            since_ms,
+            is_finished: false,
+            may_leave: true,
+            lease: None,
+            lease_trouble: None,
+        }
+    }
+
+    /// With the lease in hand, the site may be called.
+    pub fn ready(&mut self, state: &StateDir, now: i64) -> Option<Arc<Calls>> {
+        if self.lease.is_none() {
+            match state.site(&self.site.name) {
+                Ok(lease) => {
+                    self.lease = Some(lease);
+                    self.lease_trouble = None;
+                }
+                Err(refusal) => {
+                    if self.lease_trouble.is_none() {
+                        tracing::warn!("{refusal}; nothing is started there; it is tried again by itself");
+                    }
+                    self.lease_trouble = Some(refusal.to_string());
+                    self.state.lease_refused(now);
+                    return None;
+                }
+            }
+        }
+        self.calls.clone()
+    }
+
+    pub fn took(&mut self, now: i64, result: Result<(Settled, Timing), Failure>, history: &History) {
+        let (settled, timing) = match result {
+            Ok(taken) => taken,
+            Err(failure) => return self.failed(now, failure),
+        };
+        self.learn_clock(timing, settled.now_ms);
+        let name = &self.site.name;
+        if let Some(install) = &settled.install {
+            if self.state.install.is_none() {
+                history.learn(name, "install", install.clone());
+            }
+            self.state.install = Some(install.clone());
+        }
+        history.learn(name, "epoch", settled.epoch.to_string());
+        self.state.about.lock_kind.clone_from(&settled.lock_kind);
+        let backlog = backlog(&settled);
+        tracing::info!(
+            site = name,
+            "took over {name}: {}",
+            backlog.clone().unwrap_or_else(|| "nothing is overdue".into())
+        );
+        for open in &settled.open {
+            tracing::info!(
+                site = name,
+                run = open.run,
+                "{} is {} there (process {}); it is looked after, not started again",
+                text::safe(&open.hook),
+                text::safe(&open.state),
+                open.pid.unwrap_or(0)
+            );
+        }
+        self.state.about.backlog = backlog;
+        let seen = seen_in_settled(&settled);
+        self.state.taken(now, settled.epoch, seen, settled.open);
+    }
+
+    pub fn looked(&mut self, now: i64, result: Result<(Seen, Looked), Failure>) {
+        let (seen, looked) = match result {
+            Ok(looked) => looked,
+            Err(failure) => return self.failed(now, failure),
+        };
+        self.learn_clock(looked.timing, looked.due.now_ms);
+        self.learn_about(&looked.due);
+        let Due { epoch, owner, open, .. } = looked.due;
+        if let Some(ours) = self.state.epoch()
+            && epoch != ours
+        {
+            let name = owner.as_ref().map_or_else(|| "?".to_string(), |owner| owner.name.clone());
+            let expected_ms = owner.and_then(|owner| owner.expected_ms);
+            let failure = match epoch > ours {
+                true => Failure::Stale { name, expected_ms, epoch: Some(epoch) },
+                false => Failure::UnknownEpoch(Some(epoch)),
+            };
+            return self.failed(now, failure);
+        }
+        self.state.looked(now, seen, open);
+    }
+
+    pub fn settled(&mut self, now: i64, result: Result<(Seen, Settled, Timing), Failure>) {
+        match result {
+            Ok((seen, settled, timing)) => {
+                self.learn_clock(timing, settled.now_ms);
+                self.state.settled(now, seen, settled.open);
+            }
+            Err(failure) => self.failed(now, failure),
+        }
+    }
+
+    pub fn ran(&mut self, now: i64, end: RunEnd) {
+        let is_last = self.state.running() <= 1;
+        if let Some(failure) = &end.failure {
+            self.log_failure(failure);
+        }
+        self.state.run_ended(now, end);
+        if is_last {
+            self.running.clear();
+        }
+    }
+
+    fn failed(&mut self, now: i64, failure: Failure) {
+        self.log_failure(&failure);
+        self.state.failed(now, failure);
+    }
+
+    /// The first of a row of equal failures is news.
+    fn log_failure(&self, failure: &Failure) {
+        if self.state.is_news(failure) {
+            tracing::warn!(site = self.site.name, "{}", failure.sentence(&self.site.name));
+        } else {
+            tracing::debug!(site = self.site.name, "{}", failure.sentence(&self.site.name));
+        }
+    }
+
+    fn learn_clock(&mut self, timing: Timing, php_ms: i64) {
+        if php_ms > 0 {
+            self.state.clock.learn(timing.sent_ms, timing.received_ms, php_ms);
+        }
+    }
+
+    fn learn_about(&mut self, due: &Due) {
+        let name = &self.site.name;
+        if due.disable_wp_cron && !self.state.about.disable_wp_cron {
+            tracing::warn!(site = name, "{}", disable_wp_cron_sentence(name));
+        }
+        if let Some(stray) = &due.stray
+            && self.state.about.stray.as_ref().map(|known| &known.who) != Some(&stray.who)
+        {
+            tracing::warn!(site = name, "{}", stray_sentence(name, &stray.who));
+        }
+        let known = std::mem::take(&mut self.state.about);
+        self.state.about = About { backlog: known.backlog, ..About::from_due(due) };
+        if self.state.about.lock_kind.is_none() {
+            self.state.about.lock_kind = known.lock_kind;
+        }
+    }
+
+    pub fn event_started(&mut self, run: String, hook: String, at_ms: i64, pid: Option<i64>, host: Option<String>) {
+        let running = Running { run: run.clone(), hook, started: clock::rfc3339(at_ms), pid, host };
+        self.running.insert(run, running);
+    }
+
+    pub fn view(&self) -> View {
+        let mut running: Vec<Running> = self.running.values().cloned().collect();
+        running.sort_by(|a, b| a.started.cmp(&b.started));
+        let mut view = self.state.view(&self.site.name, self.site.trigger_word(), running);
+        if let Some(trouble) = &self.lease_trouble {
+            view.state = "standby";
+            view.message = Some(trouble.clone());
+        }
+        view
+    }
+}
+
+fn backlog(settled: &Settled) -> Option<String> {
+    let oldest = settled.oldest?;
+    let late = settled.now_ms - oldest * 1000;
+    (settled.due > 0).then(|| match settled.due {
+        1 => format!("1 event is due, since {}", clock::span(late)),
+        many => format!("{many} events are due, the oldest since {}", clock::span(late)),
+    })
+}
+
+pub fn disable_wp_cron_sentence(site: &str) -> String {
+    format!(
+        "site `{site}` defines DISABLE_WP_CRON, which is not needed any more and raises warnings elsewhere; remove this line from wp-config.php: define( 'DISABLE_WP_CRON', true );"
+    )
+}
+
+pub fn stray_sentence(site: &str, who: &str) -> String {
+    format!(
+        "somebody still calls wp-cron.php of site `{site}` ({}); it finds nothing to do; remove the crontab line that calls it (`crontab -l`, /etc/cron.d, the hoster's panel)",
+        text::safe(who)
+    )
+}

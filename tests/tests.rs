@@ -5,5 +5,12 @@
 // The support serves all tests; which of them need what changes.
 #![allow(dead_code, unused_imports)]
 
+mod calls;
+mod merge;
+mod on_time;
+mod outcomes;
+mod page_views;
+mod plugin_lifecycle;
 mod real_parts;
+mod safety;
 mod support;

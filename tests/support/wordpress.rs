@@ -88,9 +88,9 @@ impl Site {
         self.request("GET", path, &[], "")
     }
 
-    pub fn request(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Page {
+    pub fn request(&self, method: &str, path: &str, headers: &[(&str, &str)], body: impl AsRef<[u8]>) -> Page {
         assert!(self.certificate.is_none(), "this browser knows no TLS");
-        http::request(method, &self.address(), path, headers, body.as_bytes())
+        http::request(method, &self.address(), path, headers, body.as_ref())
             .unwrap_or_else(|error| panic!("{method} {path}: {error}\n{}", super::test_dir::tails_of_logs()))
     }
 

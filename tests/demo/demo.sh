@@ -84,7 +84,7 @@ make_site() {
 	cp -r "$template/site/wp-content" "$template/site/wp-config.php" "$site/"
 	cp tests/demo/shop.php "$site/wp-content/mu-plugins/"
 	# The checkout may be in a home directory that the site's user cannot enter.
-	cp tests/support/in-wordpress.php "$dir/view.php" "$dir/"
+	cp tests/support/in-wordpress.php tests/demo/view.php "$dir/"
 	php tests/support/move-in.php "$site" "$url"
 	: >"$dir/demo.ledger"
 	give_to_site_user "$site/wp-content" "$site/wp-config.php" "$dir/demo.ledger"
@@ -160,4 +160,8 @@ in_wordpress "$(cat tests/demo/plan.php)"
 
 status=0
 "${as_site_user[@]}" php "$dir/view.php" "$dir/demo.ledger" "$url" "${seconds:-0}" "$runner" || status=$?
+if [ "$status" = 1 ]; then
+	say "the end of the runner's log:"
+	tail -n 20 "$dir/runner.log"
+fi
 exit "$status"

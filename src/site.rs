@@ -15,6 +15,8 @@ pub use view::{Running, View};
 const AFTER_SECOND_MS: i64 = 2;
 /// The owner of a site has to be silent for so long beyond its word before somebody else takes over.
 pub const SILENCE_MS: i64 = 45_000;
+/// So long after a take-over the site is looked at again.
+const SECOND_LOOK_MS: i64 = 3000;
 const PROBE_MS: i64 = 300_000;
 const SECOND: i64 = 1000;
 
@@ -273,7 +275,8 @@ impl State {
         self.right = Right::Owner { epoch };
         self.is_spreading = seen.due > 1;
         self.succeeded();
-        self.looked = Some(now);
+        // Pages that were loading at the take-over did not know of a runner to tell.
+        self.looked = Some(now - self.limits.rescan_ms + SECOND_LOOK_MS.min(self.limits.rescan_ms));
         self.found_open(now, open);
         self.see(now, seen);
     }

@@ -49,7 +49,7 @@ impl Reader<'_> {
         let (secret_file, keys) = self.keys(name.as_deref());
         let timeout = table.duration("timeout", SECOND..days(30)).unwrap_or(Duration::from_secs(600));
         let lanes = table.whole("lanes", 1..129).unwrap_or(2);
-        let rescan = table.duration("rescan", SECOND * 5..days(1)).unwrap_or(Duration::from_secs(60));
+        let rescan = table.duration("rescan", SECOND..days(1)).unwrap_or(Duration::from_secs(60));
         let grace = table.duration("grace", SECOND..days(7)).unwrap_or(Duration::from_secs(600));
         let host = self.host(url.as_ref());
         let hooks = table.tables("hook").iter().filter_map(hook).collect();

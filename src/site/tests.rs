@@ -9,6 +9,7 @@ fn fresh() -> State {
 fn owner(next: Option<i64>) -> State {
     let mut state = fresh();
     state.taken(T, 7, Seen { next, ..Seen::default() }, Vec::new());
+    state.looked(T, Seen { next, ..Seen::default() }, Vec::new());
     state
 }
 
@@ -38,7 +39,9 @@ fn a_site_is_taken_first_and_then_sleeps_until_its_next_second() {
     state.call_ended();
     state.taken(T, 7, seen(Some(T / 1000 + 10), 0, None), Vec::new());
     assert_eq!(state.epoch(), Some(7));
-    assert_eq!(state.wants(T), Want::Nothing { until: T + 10_002 });
+    assert_eq!(state.wants(T), Want::Nothing { until: T + 3000 });
+    assert_eq!(state.wants(T + 3000), Want::Look, "who was loading at the take-over could not send a notice");
+    state.looked(T + 3000, seen(Some(T / 1000 + 10), 0, None), Vec::new());
     assert_eq!(state.wants(T + 10_001), Want::Nothing { until: T + 10_002 });
     assert_eq!(state.wants(T + 10_002), Want::Run);
 }
@@ -183,7 +186,8 @@ fn a_lower_epoch_means_to_take_over_anew() {
 #[test]
 fn what_an_earlier_runner_left_is_watched_with_patience() {
     let mut state = fresh();
-    state.taken(T, 7, Seen::default(), vec![open("R", "old")]);
+    state.taken(T, 7, Seen::default(), Vec::new());
+    state.looked(T, Seen::default(), vec![open("R", "old")]);
     let mut now = T;
     let mut waits = Vec::new();
     for _ in 0..6 {

@@ -13,7 +13,9 @@ namespace WP_Cron_Runner;
 function init_hooks(): void {
 	// A call of the runner's is recognised before anything else: the signature first, then DOING_CRON.
 	if ( isset( $_SERVER['HTTP_X_WP_CRON_RUNNER'], $_GET['wp-cron-runner'] ) ) { // phpcs:ignore WordPress.Security
-		require __DIR__ . '/endpoint.php';
+		if ( ! function_exists( __NAMESPACE__ . '\accept_call' ) ) { // There already where php-fpm was given that very file.
+			require __DIR__ . '/endpoint.php';
+		}
 		accept_call();
 	}
 

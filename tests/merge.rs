@@ -10,7 +10,8 @@ const EACH: usize = 25;
 /// Writers in processes of their own, each with its own copy of the option, while a runner claims and runs what is due.
 fn concurrent_writers(site: &Site) {
     let _runner = Runner::builder(site).site_line("rescan = \"2s\"").start();
-    let due: Vec<_> = (0..60).map(|i| (crate::support::wordpress::unix_now() + 1 + i / 10, "fx_ok", json!(["due", i]))).collect();
+    let due: Vec<_> =
+        (0..60).map(|i| (crate::support::wordpress::unix_now() + 1 + i / 10, "fx_ok", json!(["due", i]))).collect();
     site.schedule(&due);
     std::thread::scope(|scope| {
         for writer in 0..WRITERS {

@@ -71,10 +71,16 @@ fn same_outcomes(site: &Site, trigger: Trigger) {
         by_event.entry(event).or_default().push(run);
     }
     for (hook, args, outcome, then, because) in &expected {
-        let runs = by_event.get(&((*hook).to_owned(), key_of(args, site))).unwrap_or_else(|| panic!("no run of {hook} {args}"));
+        let runs = by_event
+            .get(&((*hook).to_owned(), key_of(args, site)))
+            .unwrap_or_else(|| panic!("no run of {hook} {args}"));
         assert_eq!(runs.len(), 1, "{hook} {args} ran {} times", runs.len());
         let run = runs[0];
-        assert_eq!((run["outcome"].as_str(), run["then"].as_str()), (Some(*outcome), Some(*then)), "{hook} {args}: {run}");
+        assert_eq!(
+            (run["outcome"].as_str(), run["then"].as_str()),
+            (Some(*outcome), Some(*then)),
+            "{hook} {args}: {run}"
+        );
         assert!(words(run).contains(because), "{hook}: expected `{because}` in {run}");
         assert!(run["lateness_ms"].as_i64().expect("a lateness") >= 0, "{run}");
     }

@@ -89,7 +89,8 @@ fn fallback_and_return(site: &Site) {
 
     // Back again: it takes over, learns what happened, and page-load cron is off.
     runner.start();
-    let record = wait_for("the interrupted run in the history", secs(15), || runner.history_of("fx_sleep").first().cloned());
+    let record =
+        wait_for("the interrupted run in the history", secs(15), || runner.history_of("fx_sleep").first().cloned());
     assert_eq!((record["outcome"].as_str(), record["then"].as_str()), (Some("interrupted"), Some("held")), "{record}");
     wait_for("the runs of the page loads in the history", secs(10), || {
         let by_pages = runner.history_of("fx_ok").iter().filter(|run| run["trigger"] == "page-load").count();

@@ -72,7 +72,7 @@ impl Runner {
         }
     }
 
-    /// The daemon; returns when it answers.
+    /// The daemon; returns when it answers, and has been at its sites.
     pub fn start(&mut self) {
         let log = fs::File::options().create(true).append(true).open(self.dir.join("runner.log")).expect("runner.log");
         let mut command = self.command(account::SITE);
@@ -85,6 +85,10 @@ impl Runner {
             http::request("GET", &self.listen(), "/healthz", &[], b"").ok().filter(|page| page.status == 200)
         });
         self.process = Some(process);
+        // What a page schedules before the first take-over is found by the next look only; a test means what comes after.
+        wait_for("the first word of every site", secs(15), || {
+            (!self.get("/v1/status").body.contains("\"starting\"")).then_some(())
+        });
     }
 
     /// SIGTERM, and the end of its drain.

@@ -158,7 +158,7 @@ fn encode(params: &[(&'static str, String)], body: &[u8]) -> Result<Vec<u8>, Fai
     Ok(message)
 }
 
-fn record(message: &mut Vec<u8>, kind: u8, content: &[u8]) {
+pub(super) fn record(message: &mut Vec<u8>, kind: u8, content: &[u8]) {
     let [high, low] = u16::try_from(content.len()).unwrap_or(u16::MAX).to_be_bytes();
     message.extend_from_slice(&[1, kind, 0, 1, high, low, 0, 0]);
     message.extend_from_slice(content);
@@ -197,7 +197,7 @@ impl Stream {
 
     fn end(&mut self, end: EndOfStream) -> Chunk {
         self.connection = None;
-        if !self.seen_record && !self.buffer.is_empty() {
+        if !self.seen_record && self.buffer.first().is_some_and(|version| *version != 1) {
             return Chunk::End(not_fastcgi(&self.buffer));
         }
         Chunk::End(end)

@@ -53,7 +53,7 @@ impl Head {
     }
 
     /// What it was that answered without a frame.
-    pub fn explain(&self, beginning: &[u8], stderr: &[u8], end: EndOfStream) -> EndOfStream {
+    pub fn explain(&self, beginning: &[u8], stderr: &[u8]) -> EndOfStream {
         let reason = match self.status {
             502 | 504 | 524 => return EndOfStream::Gateway { status: self.status },
             503 | 429 if self.retry_after_s.is_some() => {
@@ -75,12 +75,9 @@ impl Head {
                 "php-fpm does not find the plugin's file there (Primary script unknown); is `path` right as php-fpm sees it, and is the plugin installed?".to_string()
             }
             413 => "the web server refuses the request's size (HTTP 413)".to_string(),
-            status if self.content_type.starts_with(FRAMES) && beginning.is_empty() => match end {
-                EndOfStream::EndRequest { .. } | EndOfStream::HttpEnd { .. } => {
-                    format!("the plugin's answer is empty (HTTP {status})")
-                }
-                unknown => return unknown,
-            },
+            status if self.content_type.starts_with(FRAMES) && beginning.is_empty() => {
+                format!("the plugin's answer is empty (HTTP {status})")
+            }
             _ if self.content_type.starts_with(FRAMES) => {
                 "the answer is not signed with this site's key: something between changed it, or the keys differ".to_string()
             }

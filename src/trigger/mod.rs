@@ -289,8 +289,11 @@ impl Answer {
     fn finish(&mut self, end: EndOfStream) {
         let pieces = self.reader.as_mut().map(FrameReader::finish).unwrap_or_default();
         self.take(pieces);
-        let end = match &self.head {
-            Some(head) if self.frames == 0 => head.explain(&self.beginning, &self.stderr, end),
+        let end = match (&self.head, &end) {
+            (_, EndOfStream::Nothing(_)) => end,
+            // What broke off may have had frames to come.
+            (Some(head), EndOfStream::Reset(_) | EndOfStream::Eof { .. }) if head.status < 300 => end,
+            (Some(head), _) if self.frames == 0 => head.explain(&self.beginning, &self.stderr),
             _ => end,
         };
         self.queue.push_back(Item::End(end));

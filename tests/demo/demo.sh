@@ -15,8 +15,7 @@ fi
 say() { echo "demo: $*"; }
 
 tests/support/install.sh demo
-say "building (the first time takes a minute or two)"
-cargo build --quiet
+cargo build
 target=$(cargo metadata --format-version 1 --no-deps | php -r 'echo json_decode(stream_get_contents(STDIN))->target_directory;')
 
 # --- What Ctrl-C ends -------------------------------------------------------------------------------------------------
@@ -154,6 +153,7 @@ start_runner
 say "the site   $url/"
 say "wp-admin   $url/wp-admin/   user admin, password $password"
 say "the runner http://127.0.0.1:$listen/v1/status   its log: $dir/runner.log"
+if [ -z "$seconds" ]; then say "Ctrl-C ends everything that was started here"; fi
 in_wordpress "$(cat tests/demo/plan.php)"
 
 # --- What happens -----------------------------------------------------------------------------------------------------

@@ -2,15 +2,25 @@
 $now  = time();
 $post = wp_insert_post(
 	array(
-		'post_title'    => 'Hello from the future',
-		'post_content'  => 'Published on time, with nobody looking.',
-		'post_status'   => 'future',
-		'post_date'     => get_date_from_gmt( gmdate( 'Y-m-d H:i:s', $now + 4 ) ),
-		'post_date_gmt' => gmdate( 'Y-m-d H:i:s', $now + 4 ),
+		'post_title'   => 'Hello from the future',
+		'post_content' => 'Published on time, with nobody looking.',
+		'post_status'  => 'future',
+		'post_date'    => get_date_from_gmt( gmdate( 'Y-m-d H:i:s', $now + HOUR_IN_SECONDS ) ),
 	)
 );
-// Core has scheduled it; the shop only notes it.
-demo_write( 'planned', 'publish_future_post', array( $post ), $now + 4 );
+// Core publishes at once what is less than a minute ahead, so the post's time is moved once it is scheduled.
+$soon = gmdate( 'Y-m-d H:i:s', $now + 4 );
+$GLOBALS['wpdb']->update(
+	$GLOBALS['wpdb']->posts,
+	array(
+		'post_date'     => get_date_from_gmt( $soon ),
+		'post_date_gmt' => $soon,
+	),
+	array( 'ID' => $post )
+);
+clean_post_cache( $post );
+wp_clear_scheduled_hook( 'publish_future_post', array( $post ) );
+demo_plan( $now + 4, 'publish_future_post', array( $post ) );
 
 demo_plan( $now + 5, 'demo_order_mail', array( 1041 ) );
 demo_plan( $now + 6, 'demo_backup' );

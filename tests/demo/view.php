@@ -94,11 +94,14 @@ function error_text( $error ) {
 const HEAD = "event                what it is                            due     late     took  outcome";
 
 function draw( array $events, $now, &$drawn, $has_colour ) {
-	echo $drawn > 0 ? "\e[{$drawn}A" : '';
+	// A line that is longer than the terminal is cut, not wrapped: the next drawing counts lines.
+	// The ^C that a terminal echoes has moved the cursor.
+	echo "\r\e[?7l", $drawn > 0 ? "\e[{$drawn}A" : '';
 	echo "\e[K", HEAD, "\n";
 	foreach ( $events as $event ) {
 		echo "\e[K", row( $event, $now, $has_colour ), "\n";
 	}
+	echo "\e[?7h";
 	$drawn = count( $events ) + 1;
 }
 

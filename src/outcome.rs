@@ -83,6 +83,8 @@ pub enum Failure {
     Stale { name: String, expected_ms: Option<i64>, epoch: Option<i64> },
     #[error("has epoch {} now, less than this runner's: the database was put back from a backup", .0.unwrap_or(0))]
     UnknownEpoch(Option<i64>),
+    #[error("was told that this runner has left")]
+    Left,
     #[error("is another WordPress install ({}) than the one that was pinned; it is a copy, or the site moved", text::safe(.0))]
     WrongInstall(String),
     #[error("was busy: a lock of its database was not free within a second")]
@@ -113,7 +115,7 @@ impl Failure {
             Self::Misconfigured(_) => "nothing was started; put it right, then `wp-cron-runner check --connect`",
             Self::Clock(_) => "nothing was started; set both clocks (NTP)",
             Self::Stale { .. } => "nothing was started; only one runner looks after a site; stop one of them",
-            Self::UnknownEpoch(_) => "nothing was started; the runner takes the site over anew",
+            Self::UnknownEpoch(_) | Self::Left => "nothing was started; the runner takes the site over anew",
             Self::WrongInstall(_) => {
                 "nothing was started; where the site moved, `wp-cron-runner plugin install SITE` pins the new one; a copy wants a key of its own"
             }
@@ -130,11 +132,6 @@ impl Failure {
 
     pub fn sentence(&self, site: &str) -> String {
         format!("site `{site}` {self}; {}", self.advice())
-    }
-
-    /// PHP may have got the request, so that something may be running.
-    pub fn may_have_started(&self) -> bool {
-        matches!(self, Self::Unclear(_) | Self::TimedOut(_))
     }
 }
 

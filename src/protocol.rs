@@ -61,6 +61,11 @@ pub struct RunBody {
     pub epoch: i64,
     pub lanes: usize,
     pub budget_ms: i64,
+    /// The longest time limit of any event here, in seconds: so long the database connection may be silent.
+    pub longest_s: i64,
+    pub expect_ms: i64,
+    /// As in `settle`: for an event that PHP's own time limit ends.
+    pub policies: Vec<(String, String)>,
     pub trigger: &'static str,
 }
 
@@ -90,6 +95,8 @@ pub struct SettleBody {
     pub batch: Option<String>,
     pub rest: bool,
     pub timed_out: Vec<String>,
+    /// Runs that were open when last seen: told whatever became of them.
+    pub runs: Vec<String>,
     /// Hook pattern and what becomes of its interrupted runs.
     pub policies: Vec<(String, String)>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -475,6 +482,7 @@ impl Refusal {
                     epoch: self.epoch,
                 }
             }
+            "left" => Failure::Left,
             "unknown_epoch" => Failure::UnknownEpoch(self.epoch),
             "wrong_install" => Failure::WrongInstall(self.install.unwrap_or_default()),
             "busy" => Failure::Busy,

@@ -60,6 +60,9 @@ pub async fn run_site(context: &Context, ask: &Ask) -> RunEnd {
         epoch: ask.epoch,
         lanes: site.lanes,
         budget_ms: BUDGET_MS,
+        longest_s: clock::millis(site.longest_timeout()) / 1000,
+        expect_ms: context.calls.expect_ms(),
+        policies: site.policies(),
         trigger: site.trigger_word(),
     };
     let answer = context.calls.trigger.call(Call::Run, &body).await;
@@ -190,7 +193,15 @@ impl<'a> Run<'a> {
             text::safe(hook),
             clock::span(clock::millis(self.context.calls.site.timeout_of(hook)))
         );
+        // Noted before it is asked to end: the stream may break off before the answer comes.
+        if !self.timed_out.iter().any(|known| known == run) {
+            self.timed_out.push(run.to_string());
+        }
         let (calls, ask, run) = (self.context.calls.clone(), self.ask.clone(), run.to_string());
+        // From here on its death has this reason; where it ends well all the same, the journal says so.
+        if !self.timed_out.contains(&run) {
+            self.timed_out.push(run.clone());
+        }
         self.beside.spawn(async move {
             let ended = calls.end(ask.install.as_deref(), ask.epoch, &run).await;
             Beside::End(run, ended)
@@ -213,9 +224,6 @@ impl<'a> Run<'a> {
             }
             Beside::Rest(Err(failure)) => tracing::warn!("{}", failure.sentence(site)),
             Beside::End(run, Ok(ended)) => {
-                if !self.timed_out.contains(&run) {
-                    self.timed_out.push(run.clone());
-                }
                 if ended.alive {
                     let reason = text::safe(&ended.reason);
                     tracing::warn!(

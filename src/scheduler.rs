@@ -25,6 +25,7 @@ pub use entry::{Entry, disable_wp_cron_sentence, stray_sentence};
 /// A host may sleep and its clock may be set: nobody sleeps longer without looking.
 const SLICE_MS: i64 = 30_000;
 const JUMP_MS: i64 = 60_000;
+const SINCE_BEFORE_MS: i64 = 60_000;
 /// Looks and the like cost PHP two milliseconds; they need no lane, but a start with a thousand sites must not be a storm.
 const CALLS_AT_ONCE: usize = 16;
 
@@ -93,8 +94,10 @@ impl Scheduler {
                 config::Trigger::Http { .. } => None,
             };
             let install = reader.fact(&site.name, "install")?;
-            let since_ms = reader.last_ended(&site.name)?;
-            entries.push(Entry::new(site, &parts.me, pool, install, since_ms));
+            // With several lanes an earlier end may have been written to the journal and not to the history.
+            let since_ms = Some(reader.last_ended(&site.name)?.map_or(0, |last| last - SINCE_BEFORE_MS));
+            let epoch = reader.fact(&site.name, "epoch")?.and_then(|epoch| epoch.parse().ok());
+            entries.push(Entry::new(site, &parts.me, pool, install, since_ms, epoch));
         }
         let (views, receiver) = watch::channel(Vec::new());
         let scheduler = Self {
@@ -228,13 +231,15 @@ impl Scheduler {
         let install = entry.state.install.clone();
         let epoch = entry.state.epoch().unwrap_or(0);
         let (since_ms, php_now) = (entry.since_ms, entry.state.clock.to_php(now));
+        let known_epoch = entry.known_epoch;
         let open: Vec<_> = entry.state.foreign_open().cloned().collect();
         self.tasks.spawn(async move {
             let install = install.as_deref();
             let end = match want {
-                Want::Take => TaskEnd::Took(take::take(&calls, install, since_ms, &history).await),
+                Want::Take => TaskEnd::Took(take::take(&calls, install, since_ms, known_epoch, &history).await),
                 Want::Settle => {
-                    TaskEnd::Settled(take::settle_open(&calls, install, epoch, &open, php_now, &history).await)
+                    let left = take::Left { install, epoch, open: &open, since_ms, now_ms: php_now };
+                    TaskEnd::Settled(take::settle_open(&calls, left, &history).await)
                 }
                 _ => TaskEnd::Looked(calls.look(install, false).await),
             };
@@ -333,9 +338,11 @@ impl Scheduler {
         self.views.send_replace(self.entries.iter().map(Entry::view).collect());
     }
 
-    /// Waits for what runs, then says goodbye where nothing is left running.
+    /// Says goodbye, then waits for what runs. In this order: PHP claims nothing more for a runner that has left, and gives what
+    /// it has claimed and not started back at once.
     async fn drain(&mut self, limit: Duration) {
         let deadline = tokio::time::Instant::now() + limit;
+        self.leave().await;
         if self.running > 0 {
             tracing::info!("stopping: {} requests still run events; waiting up to {limit:?} for them", self.running);
         }
@@ -352,13 +359,12 @@ impl Scheduler {
                 self.running
             );
         }
-        self.leave().await;
     }
 
     /// Page-load cron is back at once on a site that nobody looks after any more.
     pub async fn leave(&mut self) {
         let mut leaving = JoinSet::new();
-        for entry in self.entries.iter().filter(|entry| entry.state.running() == 0 && entry.may_leave) {
+        for entry in self.entries.iter().filter(|entry| entry.may_leave) {
             let (Some(calls), Some(epoch)) = (entry.calls.clone(), entry.state.epoch()) else { continue };
             let install = entry.state.install.clone();
             leaving.spawn(async move {

@@ -17,6 +17,8 @@ const AFTER_SECOND_MS: i64 = 2;
 pub const SILENCE_MS: i64 = 45_000;
 /// So long after a take-over the site is looked at again.
 const SECOND_LOOK_MS: i64 = 3000;
+/// A runner that stands by looks so often whether the owner has left.
+const STANDBY_LOOK_MS: i64 = 15_000;
 const PROBE_MS: i64 = 300_000;
 const SECOND: i64 = 1000;
 
@@ -189,12 +191,25 @@ impl State {
             Right::None => now,
             Right::Standby { until } => until,
         };
+        let look_at = self.looked.unwrap_or(now) + self.limits.rescan_ms.min(STANDBY_LOOK_MS);
         // While a call is on its way its answer decides; it wakes the scheduler by itself.
         match () {
             () if self.is_calling => Want::Nothing { until: now + 60 * SECOND },
             () if now >= take_at => Want::Take,
-            () => Want::Nothing { until: take_at },
+            () if now >= look_at => Want::Look,
+            () => Want::Nothing { until: take_at.min(look_at) },
         }
+    }
+
+    pub fn is_standing_by(&self) -> bool {
+        matches!(self.right, Right::Standby { .. })
+    }
+
+    /// Another runner looks after the site, by its own word until `expected_ms` on PHP's clock; None: it has left.
+    pub fn stood_by(&mut self, now: i64, expected_ms: Option<i64>) {
+        self.looked = Some(now);
+        let silent = expected_ms.map_or(now, |php| self.clock.to_ours(php) + SILENCE_MS);
+        self.right = Right::Standby { until: silent };
     }
 
     fn owner_wants(&self, now: i64) -> Want {
@@ -285,13 +300,16 @@ impl State {
         self.succeeded();
         self.looked = Some(now);
         self.busy.clear();
-        self.found_open(now, open);
+        // What was open and is not any more has ended, and only `settle` tells how.
+        let gone: Vec<Open> =
+            self.foreign_open().filter(|old| !open.iter().any(|row| row.run == old.run)).cloned().collect();
+        self.found_open(now, open.into_iter().chain(gone).collect());
         self.see(now, seen);
     }
 
     pub fn settled(&mut self, now: i64, seen: Seen, open: Vec<Open>) {
         self.succeeded();
-        self.found_open(now, open);
+        self.still_open(now, open);
         self.see(now, seen);
     }
 
@@ -300,8 +318,19 @@ impl State {
         self.not_before = 0;
     }
 
+    /// Rows that are open, by a look or a run: news is asked about in a second, the rest in its own time.
     fn found_open(&mut self, now: i64, open: Vec<Open>) {
-        let is_same = open.len() == self.open.len() && open.iter().zip(&self.open).all(|(a, b)| a.run == b.run);
+        let is_known = open.iter().all(|row| self.open.iter().any(|known| known.run == row.run));
+        if !is_known {
+            self.settle_step = SECOND;
+            self.settle_at = now + SECOND;
+        }
+        self.open = open;
+    }
+
+    /// Rows that are open still after they were asked about: their processes live, so patience grows.
+    fn still_open(&mut self, now: i64, open: Vec<Open>) {
+        let is_same = open.len() == self.open.len();
         self.settle_step = if is_same { (self.settle_step * 2).min(15 * SECOND) } else { SECOND };
         self.settle_at = now + self.settle_step;
         self.open = open;
@@ -412,7 +441,7 @@ impl State {
                 self.right = Right::Standby { until: silent.max(now + 5 * SECOND) };
                 0
             }
-            Failure::UnknownEpoch(_) => {
+            Failure::UnknownEpoch(_) | Failure::Left => {
                 self.right = Right::None;
                 doubled(60)
             }
@@ -423,7 +452,7 @@ impl State {
         self.not_before = now + delay;
         self.trouble = Some(Trouble { failure, since, times });
         // After trouble the first thing is to look, not to run on what was known before.
-        self.looked = None;
+        self.looked = if self.is_standing_by() { Some(now) } else { None };
         self.due = 0;
     }
 

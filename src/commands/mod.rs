@@ -65,7 +65,8 @@ pub fn code_of(failure: &Failure) -> u8 {
         | Failure::Busy
         | Failure::Maintenance { .. }
         | Failure::Stale { .. }
-        | Failure::UnknownEpoch(_) => exit::LATER,
+        | Failure::UnknownEpoch(_)
+        | Failure::Left => exit::LATER,
         Failure::Misconfigured(_) | Failure::WrongInstall(_) | Failure::Clock(_) | Failure::Refused { .. } => {
             exit::CONFIGURATION
         }

@@ -123,6 +123,10 @@ impl Site {
         format!("{}/?wp-cron-runner={call}", self.url.path().trim_end_matches('/'))
     }
 
+    pub fn longest_timeout(&self) -> Duration {
+        self.hooks.iter().filter_map(|pattern| pattern.timeout).fold(self.timeout, Duration::max)
+    }
+
     /// The first `[[site.hook]]` that matches and has a time limit, else the site's.
     pub fn timeout_of(&self, hook: &str) -> Duration {
         let own = self

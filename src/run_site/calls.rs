@@ -54,6 +54,7 @@ pub struct Settle {
     pub batch: Option<String>,
     pub rest: bool,
     pub timed_out: Vec<String>,
+    pub runs: Vec<String>,
     pub requeue: Option<String>,
     pub drop: Option<String>,
     pub leave: bool,
@@ -75,7 +76,7 @@ impl Calls {
     }
 
     /// The runner is heard of again within this time, or it is gone.
-    fn expect_ms(&self) -> i64 {
+    pub fn expect_ms(&self) -> i64 {
         clock::millis(self.site.rescan).max(15_000)
     }
 
@@ -113,6 +114,7 @@ impl Calls {
             batch: what.batch,
             rest: what.rest,
             timed_out: what.timed_out,
+            runs: what.runs,
             policies: self.site.policies(),
             requeue: what.requeue,
             drop: what.drop,

@@ -13,9 +13,12 @@ pub async fn take(
     calls: &Calls,
     install: Option<&str>,
     since_ms: Option<i64>,
+    known_epoch: Option<i64>,
     history: &History,
 ) -> Result<(Settled, Timing), Failure> {
-    let (mut settled, timing) = calls.settle(install, Settle { take: true, since_ms, ..Settle::default() }).await?;
+    // A database that was put back from a backup must not issue an epoch for a second time.
+    let what = Settle { take: true, since_ms, epoch: known_epoch, ..Settle::default() };
+    let (mut settled, timing) = calls.settle(install, what).await?;
     learn(calls, &settled.settled, history);
     let epoch = Some(settled.epoch);
     let mut last = last_ended(&settled);
@@ -43,28 +46,35 @@ pub fn learn(calls: &Calls, rows: &[Row], history: &History) {
     }
 }
 
-/// Settles open rows whose processes died; ends those whose time is over. `php_now_ms` is the time on PHP's clock.
-pub async fn settle_open(
-    calls: &Calls,
-    install: Option<&str>,
-    epoch: i64,
-    open: &[Open],
-    php_now_ms: i64,
-    history: &History,
-) -> Result<(Settled, Timing), Failure> {
+/// What an earlier runner or request left open in a site that is ours.
+pub struct Left<'a> {
+    pub install: Option<&'a str>,
+    pub epoch: i64,
+    pub open: &'a [Open],
+    /// Ends before this time are known. Both times are on PHP's clock.
+    pub since_ms: Option<i64>,
+    pub now_ms: i64,
+}
+
+/// Settles open rows whose processes died, ends those whose time is over, and learns how others ended.
+pub async fn settle_open(calls: &Calls, left: Left<'_>, history: &History) -> Result<(Settled, Timing), Failure> {
     let mut timed_out = Vec::new();
+    let Left { install, epoch, open, since_ms, now_ms } = left;
     for row in open {
         let limit = clock::millis(calls.site.timeout_of(&row.hook));
-        if row.started_ms.is_some_and(|started| started + limit < php_now_ms) {
+        if row.started_ms.is_some_and(|started| started + limit < now_ms) {
             let ended = calls.end(install, epoch, &row.run).await;
             if ended.is_ok_and(|ended| !ended.alive) {
                 timed_out.push(row.run.clone());
             }
         }
     }
-    let what = Settle { epoch: Some(epoch), timed_out, ..Settle::default() };
+    // Some will have ended by themselves meanwhile: nobody else tells how.
+    let runs = open.iter().map(|row| row.run.clone()).collect();
+    let what = Settle { epoch: Some(epoch), since_ms, timed_out, runs, ..Settle::default() };
     let (settled, timing) = calls.settle(install, what).await?;
-    for row in &settled.settled {
+    let was_open = |row: &&Row| open.iter().any(|open| open.run == row.run);
+    for row in settled.settled.iter().filter(was_open) {
         if let Some(record) = RunRecord::from_row(&calls.site.name, row) {
             log_end(&record);
         }

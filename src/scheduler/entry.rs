@@ -20,8 +20,10 @@ pub struct Entry {
     pub pool: Option<usize>,
     pub turn: u64,
     pub running: HashMap<String, Running>,
-    /// When the last known run ended, on PHP's clock.
+    /// Ends before this time are known; on PHP's clock.
     pub since_ms: Option<i64>,
+    /// The epoch that was had last, here or before a restart.
+    pub known_epoch: Option<i64>,
     /// `once` is done with it.
     pub is_finished: bool,
     /// Say goodbye at the end.
@@ -37,6 +39,7 @@ impl Entry {
         pool: Option<usize>,
         install: Option<String>,
         since_ms: Option<i64>,
+        known_epoch: Option<i64>,
     ) -> Self {
         let limits = Limits { lanes: site.lanes, rescan_ms: clock::millis(site.rescan) };
         let mut state = State::new(limits, install);
@@ -56,6 +59,7 @@ impl Entry {
             turn: 0,
             running: HashMap::new(),
             since_ms,
+            known_epoch,
             is_finished: false,
             may_leave: true,
             lease: None,
@@ -98,6 +102,7 @@ impl Entry {
             self.state.install = Some(install.clone());
         }
         history.learn(name, "epoch", settled.epoch.to_string());
+        self.known_epoch = Some(settled.epoch);
         self.state.about.lock_kind.clone_from(&settled.lock_kind);
         let backlog = backlog(&settled);
         tracing::info!(
@@ -116,6 +121,7 @@ impl Entry {
             );
         }
         self.state.about.backlog = backlog;
+        self.since_ms = Some(settled.now_ms);
         let seen = seen_in_settled(&settled);
         self.state.taken(now, settled.epoch, seen, settled.open);
     }
@@ -128,6 +134,10 @@ impl Entry {
         self.learn_clock(looked.timing, looked.due.now_ms);
         self.learn_about(&looked.due);
         let Due { epoch, owner, open, .. } = looked.due;
+        if self.state.is_standing_by() {
+            let owner = owner.filter(|owner| !owner.left);
+            return self.state.stood_by(now, owner.and_then(|owner| owner.expected_ms));
+        }
         if let Some(ours) = self.state.epoch()
             && epoch != ours
         {
@@ -146,6 +156,7 @@ impl Entry {
         match result {
             Ok((seen, settled, timing)) => {
                 self.learn_clock(timing, settled.now_ms);
+                self.since_ms = Some(settled.now_ms - 1000);
                 self.state.settled(now, seen, settled.open);
             }
             Err(failure) => self.failed(now, failure),

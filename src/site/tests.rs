@@ -167,12 +167,20 @@ fn each_failure_has_its_own_patience() {
 }
 
 #[test]
-fn a_refused_runner_stands_by_until_the_owner_is_silent() {
+fn a_refused_runner_stands_by_and_asks_again_whether_the_owner_has_left() {
     let mut state = fresh();
-    let stale = Failure::Stale { name: "web-2".into(), expected_ms: Some(T + 60_000), epoch: Some(3) };
-    state.failed(T, stale);
-    assert_eq!(state.wants(T), Want::Nothing { until: T + 105_000 });
+    let stale = |expected_ms| Failure::Stale { name: "web-2".into(), expected_ms: Some(expected_ms), epoch: Some(3) };
+    state.failed(T, stale(T + 60_000));
+    assert_eq!(state.wants(T), Want::Nothing { until: T + 15_000 });
+    assert_eq!(state.wants(T + 15_000), Want::Look);
+    state.stood_by(T + 15_000, Some(T + 60_000));
+    assert_eq!(state.wants(T + 16_000), Want::Nothing { until: T + 30_000 });
     assert_eq!(state.wants(T + 105_000), Want::Take);
+    state.stood_by(T + 30_000, None);
+    assert_eq!(state.wants(T + 30_000), Want::Take, "he has left");
+    // Silent in seven seconds: then, and not later.
+    state.failed(T, stale(T - 38_000));
+    assert_eq!(state.wants(T), Want::Nothing { until: T + 7000 });
     assert_eq!(state.view("shop", "http", Vec::new()).state, "standby");
 }
 
@@ -181,6 +189,16 @@ fn a_lower_epoch_means_to_take_over_anew() {
     let mut state = owner(None);
     state.failed(T, Failure::UnknownEpoch(Some(3)));
     assert_eq!(state.wants(T + 1000), Want::Take);
+}
+
+#[test]
+fn a_run_that_was_open_and_is_not_any_more_is_asked_about() {
+    let mut state = fresh();
+    state.taken(T, 7, Seen::default(), vec![open("R", "old")]);
+    state.looked(T, Seen::default(), Vec::new());
+    assert_eq!(state.foreign_open().map(|row| row.run.as_str()).collect::<Vec<_>>(), ["R"]);
+    state.settled(T, Seen::default(), Vec::new());
+    assert_eq!(state.foreign_open().count(), 0);
 }
 
 #[test]

@@ -88,6 +88,7 @@ impl State {
             | Failure::Database(_)
             | Failure::Corrupt(_)
             | Failure::UnknownEpoch(_)
+            | Failure::Left
             | Failure::NoSuchRun
             | Failure::State(_) => "error",
         }

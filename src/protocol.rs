@@ -181,8 +181,6 @@ pub struct Due {
     pub stray: Option<Stray>,
     #[serde(default)]
     pub held: u64,
-    #[serde(default)]
-    pub tables: bool,
 }
 
 /// Somebody called wp-cron.php although the runner looks after the site.
@@ -328,8 +326,6 @@ pub struct Row {
     #[serde(default)]
     pub pid: Option<i64>,
     #[serde(default)]
-    pub runner: Option<String>,
-    #[serde(default)]
     pub trigger: Option<String>,
     #[serde(default)]
     pub reason: Option<String>,
@@ -337,8 +333,6 @@ pub struct Row {
 
 #[derive(Debug, Clone, Deserialize)]
 pub struct Claimed {
-    #[serde(default)]
-    pub batch: String,
     #[serde(default)]
     pub events: Vec<ClaimedEvent>,
     /// Due events that are still in the option.
@@ -382,8 +376,6 @@ pub struct Busy {
 #[derive(Debug, Clone, Deserialize)]
 pub struct Start {
     pub run: String,
-    #[serde(default)]
-    pub hook: String,
     #[serde(default, deserialize_with = "whole")]
     pub at_ms: i64,
 }
@@ -419,18 +411,10 @@ pub struct Done {
     pub due: u64,
     #[serde(default)]
     pub busy: Vec<Busy>,
-    #[serde(default)]
-    pub ran: u64,
-    #[serde(default)]
-    pub why: String,
-    #[serde(default, deserialize_with = "whole")]
-    pub now_ms: i64,
 }
 
 #[derive(Debug, Clone, Deserialize)]
 pub struct Inspected {
-    #[serde(default)]
-    pub row: Option<Row>,
     /// `alive`, `dead` or `unknown`.
     #[serde(default)]
     pub process: String,
@@ -439,11 +423,7 @@ pub struct Inspected {
 #[derive(Debug, Clone, Deserialize)]
 pub struct Ended {
     #[serde(default)]
-    pub run: String,
-    #[serde(default)]
     pub alive: bool,
-    #[serde(default)]
-    pub signal: String,
     #[serde(default)]
     pub reason: String,
 }

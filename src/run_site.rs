@@ -87,7 +87,7 @@ struct Run<'a> {
 }
 
 enum Beside {
-    Rest(Result<Settled, Failure>),
+    Rest(Box<Result<Settled, Failure>>),
     End(String, Result<Ended, Failure>),
 }
 
@@ -179,7 +179,7 @@ impl<'a> Run<'a> {
         let what = Settle { batch: Some(self.batch_id.clone()), rest: true, ..self.settle() };
         self.beside.spawn(async move {
             let settled = calls.settle(ask.install.as_deref(), what).await;
-            Beside::Rest(settled.map(|(settled, _)| settled))
+            Beside::Rest(Box::new(settled.map(|(settled, _)| settled)))
         });
     }
 

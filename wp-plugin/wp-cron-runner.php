@@ -33,10 +33,10 @@ require __DIR__ . '/src/write-lock.php';
 require __DIR__ . '/src/merge.php';
 require __DIR__ . '/src/journal.php';
 require __DIR__ . '/src/owner.php';
+require __DIR__ . '/src/page-load-cron.php';
 require __DIR__ . '/src/claim.php';
 require __DIR__ . '/src/settle.php';
 require __DIR__ . '/src/notice.php';
-require __DIR__ . '/src/page-load-cron.php';
 require __DIR__ . '/src/bootstrap.php';
 
 init_hooks();

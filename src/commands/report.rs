@@ -69,8 +69,8 @@ async fn status_without_runner(config: &Config) -> StatusReply {
             Err(failure) => state.failed(now, failure),
         }
         let mut view = json!(state.view(&site.name, site.trigger_word(), Vec::new()));
-        if view["state"] == "starting" {
-            view["state"] = json!("no runner");
+        if let Some(state) = view.get_mut("state").filter(|state| *state == "starting") {
+            *state = json!("no runner");
         }
         sites.push(view);
     }
@@ -89,20 +89,25 @@ fn sites_table(sites: &[Value]) -> String {
     let mut out = table(&["SITE", "STATE", "NEXT", "DUE", "RUNNING", "HELD", "TRIGGER", "LOCKS"]);
     let now = clock::now_ms();
     for view in sites {
-        let running = view["running"].as_array().map_or(0, Vec::len) + view["open"].as_array().map_or(0, Vec::len);
+        let running = at(view, "running").as_array().map_or(0, Vec::len) + at(view, "open").as_array().map_or(0, Vec::len);
         let cells = [
-            word(&view["site"]),
-            word(&view["state"]),
-            until(&view["next"], now),
-            word(&view["due"]),
+            word(at(view, "site")),
+            word(at(view, "state")),
+            until(at(view, "next"), now),
+            word(at(view, "due")),
             running.to_string(),
-            word(&view["held"]),
-            word(&view["trigger"]),
-            word(&view["lock_kind"]),
+            word(at(view, "held")),
+            word(at(view, "trigger")),
+            word(at(view, "lock_kind")),
         ];
         row(&mut out, &cells);
     }
     show(&out)
+}
+
+/// A field, or null: another version of the runner may answer.
+fn at<'a>(value: &'a Value, name: &str) -> &'a Value {
+    value.get(name).unwrap_or(&Value::Null)
 }
 
 fn word(value: &Value) -> String {
@@ -126,29 +131,29 @@ fn until(value: &Value, now: i64) -> String {
 fn remarks(sites: &[Value]) -> String {
     let mut lines = Vec::new();
     for view in sites {
-        let site = word(&view["site"]);
-        if let Some(message) = view["message"].as_str() {
+        let site = word(at(view, "site"));
+        if let Some(message) = at(view, "message").as_str() {
             lines.push(text::safe_cut(message, 1000));
         }
-        for run in view["running"].as_array().into_iter().chain(view["open"].as_array()).flatten() {
-            let pid = word(&run["pid"]);
+        for run in at(view, "running").as_array().into_iter().chain(at(view, "open").as_array()).flatten() {
+            let pid = word(at(run, "pid"));
             lines.push(format!(
                 "{site}: {} is running, run {}, process {pid}",
-                text::safe(&word(&run["hook"])),
-                word(&run["run"])
+                text::safe(&word(at(run, "hook"))),
+                word(at(run, "run"))
             ));
         }
-        if let Some(backlog) = view["backlog"].as_str() {
+        if let Some(backlog) = at(view, "backlog").as_str() {
             lines.push(format!("{site}: at the take-over {}", text::safe(backlog)));
         }
-        if view["held"].as_u64().unwrap_or(0) > 0 {
+        if at(view, "held").as_u64().unwrap_or(0) > 0 {
             lines.push(format!("{site}: held runs wait for you: `wp-cron-runner history {site} --held`"));
         }
-        if view["disable_wp_cron"].as_bool() == Some(true) {
+        if at(view, "disable_wp_cron").as_bool() == Some(true) {
             lines.push(disable_wp_cron_sentence(&site));
         }
-        if view["stray"].is_object() {
-            lines.push(stray_sentence(&site, &word(&view["stray"]["who"])));
+        if at(view, "stray").is_object() {
+            lines.push(stray_sentence(&site, &word(at(at(view, "stray"), "who"))));
         }
     }
     if lines.is_empty() { String::new() } else { format!("\n{}\n", lines.join("\n")) }

@@ -45,6 +45,7 @@ impl Key {
         })
     }
 
+    #[cfg(test)]
     pub fn kid(&self) -> &str {
         &self.kid
     }

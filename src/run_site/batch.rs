@@ -171,7 +171,6 @@ mod tests {
             schedule: None,
         };
         batch.claim(&Claimed {
-            batch: "b".into(),
             events: vec![event("A"), event("B")],
             remaining: 0,
             next: None,

@@ -70,7 +70,7 @@ impl EndOfStream {
 }
 
 /// One signed request, ready to go.
-struct Request {
+pub struct Request {
     path_and_query: String,
     query: String,
     signature: String,
@@ -78,7 +78,7 @@ struct Request {
 }
 
 /// What a door delivers: first the head, then bytes, then an end.
-enum Chunk {
+pub enum Chunk {
     Head(Head),
     Body(Vec<u8>),
     Stderr(Vec<u8>),
@@ -142,7 +142,7 @@ impl Trigger {
     pub async fn ask(&self, call: Call, body: &impl Serialize, limit: Duration) -> Result<Reply, Failure> {
         let answer = tokio::time::timeout(limit, async {
             let mut answer = self.call(call, body).await;
-            let (nonce, sent_ms) = (std::mem::take(&mut answer.nonce), answer.sent_ms);
+            let sent_ms = answer.sent_ms;
             let mut frames = Vec::new();
             loop {
                 match answer.next().await {
@@ -150,7 +150,7 @@ impl Trigger {
                     Item::Frame(frame) => frames.push(frame),
                     Item::Output(_) => {}
                     Item::End(EndOfStream::Nothing(failure)) => return Err(failure),
-                    Item::End(end) => return Ok(Reply { frames, end, nonce, sent_ms, received_ms: clock::now_ms() }),
+                    Item::End(end) => return Ok(Reply { frames, end, sent_ms, received_ms: clock::now_ms() }),
                 }
             }
         });
@@ -188,7 +188,6 @@ fn prepare(site: &Site, call: Call, body: &impl Serialize, ts_ms: i64) -> Result
 pub struct Reply {
     pub frames: Vec<Frame>,
     pub end: EndOfStream,
-    pub nonce: String,
     pub sent_ms: i64,
     pub received_ms: i64,
 }
@@ -276,7 +275,10 @@ impl Answer {
             let item = match piece {
                 Piece::Frame(frame) => Item::Frame(*frame),
                 Piece::Output(bytes) => Item::Output(bytes),
-                Piece::Unreadable(_) => Item::Frame(Frame::Unknown),
+                Piece::Unreadable(why) => {
+                    tracing::warn!("a signed frame cannot be read ({why}); do plugin and runner have the same version?");
+                    Item::Frame(Frame::Unknown)
+                }
             };
             if matches!(item, Item::Frame(_)) {
                 self.frames += 1;

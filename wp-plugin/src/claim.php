@@ -161,6 +161,9 @@ function claim( Batch $batch ): array {
 					throw new Refused( 409, 'E_REPLAY' );
 				}
 				check_epoch( $batch->db, $batch->epoch );
+				if ( PAGE_LOAD !== $batch->trigger ) {
+					refuse_left( $batch->db );
+				}
 				$rows = take_out( $batch, $cron, $plan['take'] );
 				insert_rows( $batch->db, $rows );
 				return array( $rows, timetable( $cron, $now ) );

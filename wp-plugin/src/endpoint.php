@@ -292,13 +292,14 @@ function answer_settle( Frames $frames, array $ask, string $nonce ): void {
 		throw new Refused( 409, 'E_REPLAY' );
 	}
 	$extra = decide( $db, $locks, $ask, $id );
+	if ( ! empty( $ask['leave'] ) ) {
+		owner_leaves( $db, $id ); // Before the rest is given back, or it would be claimed again.
+	}
 	$frames->send( array_merge( settled( $db, $locks, $ask ), $extra ) );
 	if ( ! empty( $ask['uninstall'] ) ) {
 		drop_tables();
 		delete_option( OPTION );
 		delete_lock_dir();
-	} elseif ( ! empty( $ask['leave'] ) ) {
-		owner_leaves( $db, $id );
 	} else {
 		prune( $db );
 	}
@@ -358,14 +359,16 @@ function settled( Connection $db, Locks $locks, array $ask ): array {
 		$locks,
 		array(
 			'rest_of'   => empty( $ask['rest'] ) ? null : $batch,
+			'leave'     => ! empty( $ask['leave'] ),
 			'timed_out' => (array) ( $ask['timed_out'] ?? array() ),
 			'policies'  => (array) ( $ask['policies'] ?? array() ),
 		)
 	);
 	$rows  = array();
 	$where = array();
-	foreach ( array_chunk( $decided, 200 ) as $some ) {
-		$where[] = array( 'run IN (' . implode( ', ', array_fill( 0, count( $some ), '?' ) ) . ')', $some );
+	$asked = array_filter( (array) ( $ask['runs'] ?? array() ), 'is_string' );
+	foreach ( array_chunk( array_merge( $decided, $asked ), 200 ) as $some ) {
+		$where[] = array( "state NOT IN ('claimed','running') AND run IN (" . implode( ', ', array_fill( 0, count( $some ), '?' ) ) . ')', $some );
 	}
 	if ( null !== $batch ) {
 		$where[] = array( "batch = ? AND state NOT IN ('claimed','running')", array( $batch ) );

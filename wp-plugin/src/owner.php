@@ -90,6 +90,17 @@ function check_epoch( Connection $db, int $epoch ): void {
 }
 
 /**
+ * Refuses a runner that has said goodbye: it drains, and starts nothing new.
+ *
+ * @throws Refused `left`.
+ */
+function refuse_left( Connection $db ): void {
+	if ( owner( $db )['left'] ) {
+		throw new Refused( 409, 'left', array( 'message' => 'the runner has left this site' ) );
+	}
+}
+
+/**
  * What an outdated runner is told.
  */
 function stale( array $owner ): array {

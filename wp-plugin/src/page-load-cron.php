@@ -12,6 +12,9 @@ namespace WP_Cron_Runner;
 
 const PAGE_LOAD_BUDGET_MS = 50000;
 
+/** The trigger, and the runner's name, of what page views run. */
+const PAGE_LOAD = 'page-load';
+
 /**
  * Decides, as soon as the plugin is loaded, what this request may do about cron. No query, no request.
  */
@@ -93,6 +96,16 @@ function action_stray_call(): void {
 }
 
 /**
+ * What runner_is_alive() says, from the row itself.
+ */
+function seen_lately( Connection $db ): bool {
+	global $wpdb;
+	$row  = maybe_unserialize( (string) $db->value( "SELECT option_value FROM {$wpdb->options} WHERE option_name = ?", array( OPTION ) ) );
+	$seen = is_array( $row ) ? (int) ( $row['seen'] ?? 0 ) : 0;
+	return $seen && abs( time() - $seen ) < grace( (array) $row );
+}
+
+/**
  * The runner is silent, and this is wp-cron.php: settle what it left behind, then run what is due, by our own claim.
  *
  * Core's loop does nothing afterwards. It runs only where this one could not even begin.
@@ -102,12 +115,13 @@ function action_stand_in(): void {
 	try {
 		$db    = own_connection();
 		$owner = owner( $db );
-		if ( ! $owner['left'] && now_ms() < $owner['expected_ms'] + SILENCE_MS ) {
+		if ( seen_lately( $db ) ) {
 			// Alive after all: what this request knew came from a stale object cache.
 			add_filter( 'pre_get_ready_cron_jobs', '__return_empty_array', PHP_INT_MAX );
+			delete_transient( 'doing_cron' );
 			return;
 		}
-		$batch = new Batch( bin2hex( random_bytes( 16 ) ), $db, (int) $owner['epoch'], 'page-load', 'page-load' );
+		$batch = new Batch( bin2hex( random_bytes( 16 ) ), $db, (int) $owner['epoch'], PAGE_LOAD, PAGE_LOAD );
 		settle_runs( $db, $batch->locks, array() );
 		add_filter( 'pre_get_ready_cron_jobs', '__return_empty_array', PHP_INT_MAX );
 		( new Execution( $batch, null ) )->work( PAGE_LOAD_BUDGET_MS );

@@ -41,7 +41,7 @@ function database_up_since( Connection $db ): int {
 /**
  * Settles every open row whose process is proven dead, and the claimed rest of a batch where that is asked for.
  *
- * @param array $ask rest_of (a batch whose process lives), timed_out (run ids), policies.
+ * @param array $ask rest_of (a batch whose process lives), leave (all such batches), timed_out (run ids), policies.
  * @return array The run ids that this call decided.
  */
 function settle_runs( Connection $db, Locks $locks, array $ask ): array {
@@ -50,7 +50,7 @@ function settle_runs( Connection $db, Locks $locks, array $ask ): array {
 	$known   = array();
 	$full    = $db->rows( 'SELECT ' . ROW_COLUMNS . ', args, every FROM ' . journal_table() . ' WHERE blog = ? AND state IN ' . OPEN_STATE . ' ORDER BY id', array( get_current_blog_id() ) );
 	foreach ( $full as $row ) {
-		$rest = 'claimed' === $row['state'] && isset( $ask['rest_of'] ) && $row['batch'] === $ask['rest_of'];
+		$rest = 'claimed' === $row['state'] && ( ! empty( $ask['leave'] ) || ( isset( $ask['rest_of'] ) && $row['batch'] === $ask['rest_of'] ) );
 		if ( ! $rest && ! isset( $known[ $row['batch'] ] ) ) {
 			$known[ $row['batch'] ] = process_state( $db, $locks, $row );
 		}

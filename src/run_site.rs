@@ -87,7 +87,7 @@ struct Run<'a> {
 }
 
 enum Beside {
-    Rest(Box<Result<Settled, Failure>>),
+    Rest(Result<Box<Settled>, Failure>),
     End(String, Result<Ended, Failure>),
 }
 
@@ -117,8 +117,10 @@ impl<'a> Run<'a> {
             }
             tokio::select! {
                 item = answer.next() => match item {
-                    Item::Frame(Frame::Error(refusal)) => self.refused = Some(answer.refused(refusal)),
-                    Item::Frame(frame) => self.frame(frame),
+                    Item::Frame(frame) => match *frame {
+                        Frame::Error(refusal) => self.refused = Some(answer.refused(refusal)),
+                        frame => self.frame(frame),
+                    },
                     Item::Output(bytes) => self.batch.output(&bytes),
                     Item::End(end) => {
                         self.log_stderr(&answer);
@@ -179,7 +181,7 @@ impl<'a> Run<'a> {
         let what = Settle { batch: Some(self.batch_id.clone()), rest: true, ..self.settle() };
         self.beside.spawn(async move {
             let settled = calls.settle(ask.install.as_deref(), what).await;
-            Beside::Rest(Box::new(settled.map(|(settled, _)| settled)))
+            Beside::Rest(settled.map(|(settled, _)| Box::new(settled)))
         });
     }
 

@@ -40,7 +40,8 @@ pub struct Scheduler {
     state: StateDir,
     history: Arc<History>,
     tasks: JoinSet<(usize, TaskEnd)>,
-    progress: (mpsc::UnboundedSender<(usize, Progress)>, mpsc::UnboundedReceiver<(usize, Progress)>),
+    progress_in: mpsc::UnboundedSender<(usize, Progress)>,
+    progress: mpsc::UnboundedReceiver<(usize, Progress)>,
     notices: mpsc::Receiver<(String, Notice)>,
     views: watch::Sender<Vec<View>>,
     /// `once`: records of the runs that were made; and end when nothing is left to do.
@@ -100,6 +101,7 @@ impl Scheduler {
             entries.push(Entry::new(site, &parts.me, pool, install, since_ms, epoch));
         }
         let (views, receiver) = watch::channel(Vec::new());
+        let (progress_in, progress) = mpsc::unbounded_channel();
         let scheduler = Self {
             entries,
             pools,
@@ -110,7 +112,8 @@ impl Scheduler {
             state: parts.state,
             history: parts.history,
             tasks: JoinSet::new(),
-            progress: mpsc::unbounded_channel(),
+            progress_in,
+            progress,
             notices: parts.notices,
             views,
             records: parts.records,
@@ -131,7 +134,7 @@ impl Scheduler {
             tokio::select! {
                 () = stop.cancelled() => {}
                 () = tokio::time::sleep(sleep) => {}
-                happened = next_event(&mut self.tasks, &mut self.progress.1, &mut self.notices) => self.take(happened),
+                happened = next_event(&mut self.tasks, &mut self.progress, &mut self.notices) => self.take(happened),
             }
         }
         self.drain(drain).await;
@@ -155,7 +158,7 @@ impl Scheduler {
             }
             tokio::select! {
                 () = tokio::time::sleep(Duration::from_millis(50)), if self.tasks.is_empty() => {}
-                happened = next_event(&mut self.tasks, &mut self.progress.1, &mut self.notices) => self.take(happened),
+                happened = next_event(&mut self.tasks, &mut self.progress, &mut self.notices) => self.take(happened),
             }
         }
     }
@@ -258,19 +261,20 @@ impl Scheduler {
             pool.running += 1;
         }
         let ask = Ask { install: entry.state.install.clone(), epoch };
-        let context = Context { calls, history: self.history.clone(), site: number, progress: self.progress.0.clone() };
+        let context =
+            Context { calls, history: self.history.clone(), site: number, progress: self.progress_in.clone() };
         self.tasks.spawn(async move { (number, TaskEnd::Ran(run_site(&context, &ask).await)) });
     }
 
     fn take(&mut self, happened: Happened) {
         // What a run said on its way comes before what it ended with.
         if matches!(happened, Happened::Ended(..)) {
-            while let Ok((number, progress)) = self.progress.1.try_recv() {
+            while let Ok((number, progress)) = self.progress.try_recv() {
                 self.progressed(number, progress);
             }
         }
         match happened {
-            Happened::Ended(number, end) => self.ended(number, end),
+            Happened::Ended(number, end) => self.ended(number, *end),
             Happened::Progressed(number, progress) => self.progressed(number, progress),
             Happened::Noticed(site, notice) => self.noticed(&site, &notice),
         }
@@ -293,7 +297,7 @@ impl Scheduler {
                 match call {
                     TaskEnd::Took(result) => entry.took(now, result, &self.history),
                     TaskEnd::Looked(result) => {
-                        entry.looked(now, result.map(|looked| (seen_in_due(&looked.due), looked)))
+                        entry.looked(now, result.map(|looked| (seen_in_due(&looked.due), looked)));
                     }
                     TaskEnd::Settled(result) => {
                         entry
@@ -350,7 +354,7 @@ impl Scheduler {
             self.publish();
             tokio::select! {
                 () = tokio::time::sleep_until(deadline) => break,
-                happened = next_event(&mut self.tasks, &mut self.progress.1, &mut self.notices) => self.take(happened),
+                happened = next_event(&mut self.tasks, &mut self.progress, &mut self.notices) => self.take(happened),
             }
         }
         if self.running > 0 {
@@ -384,7 +388,7 @@ impl Scheduler {
 }
 
 enum Happened {
-    Ended(usize, TaskEnd),
+    Ended(usize, Box<TaskEnd>),
     Progressed(usize, Progress),
     Noticed(String, Notice),
 }
@@ -400,7 +404,7 @@ async fn next_event(
             biased;
             Some((number, progress)) = progress.recv() => return Happened::Progressed(number, progress),
             Some(ended) = tasks.join_next(), if !tasks.is_empty() => match ended {
-                Ok((number, end)) => return Happened::Ended(number, end),
+                Ok((number, end)) => return Happened::Ended(number, Box::new(end)),
                 Err(error) => tracing::error!("a task failed: {error}"),
             },
             Some((site, notice)) = notices.recv() => return Happened::Noticed(site, notice),

@@ -89,7 +89,8 @@ fn sites_table(sites: &[Value]) -> String {
     let mut out = table(&["SITE", "STATE", "NEXT", "DUE", "RUNNING", "HELD", "TRIGGER", "LOCKS"]);
     let now = clock::now_ms();
     for view in sites {
-        let running = at(view, "running").as_array().map_or(0, Vec::len) + at(view, "open").as_array().map_or(0, Vec::len);
+        let running =
+            at(view, "running").as_array().map_or(0, Vec::len) + at(view, "open").as_array().map_or(0, Vec::len);
         let cells = [
             word(at(view, "site")),
             word(at(view, "state")),

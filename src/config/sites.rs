@@ -51,6 +51,10 @@ impl Reader<'_> {
         let lanes = table.whole("lanes", 1..129).unwrap_or(2);
         let rescan = table.duration("rescan", SECOND..days(1)).unwrap_or(Duration::from_secs(60));
         let grace = table.duration("grace", SECOND..days(7)).unwrap_or(Duration::from_secs(600));
+        if grace <= rescan {
+            let message = "`grace` is not longer than `rescan`: page loads would run events beside the runner";
+            table.warn(table.span.clone(), message, "a grace of several times the rescan");
+        }
         let host = self.host(url.as_ref());
         let hooks = table.tables("hook").iter().filter_map(hook).collect();
         self.schedule();

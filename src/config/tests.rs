@@ -116,6 +116,13 @@ fn http_in_the_clear_is_for_this_machine_or_on_request() {
 }
 
 #[test]
+fn what_is_legal_and_probably_not_meant_is_a_warning() {
+    let config = Fixture::new().read(&format!("{SITE}rescan = \"10m\"\ngrace = \"1m\"\n")).unwrap();
+    let [warning] = config.warnings.as_slice() else { panic!("{:?}", config.warnings) };
+    assert!(warning.contains("config.toml:1:1") && warning.contains("page loads would run events"), "{warning}");
+}
+
+#[test]
 fn files_that_are_no_text_are_refused() {
     let fixture = Fixture::new();
     let path = fixture.folder.path();

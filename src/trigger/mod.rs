@@ -27,7 +27,7 @@ pub enum Trigger {
 
 #[derive(Debug)]
 pub enum Item {
-    Frame(Frame),
+    Frame(Box<Frame>),
     Output(Vec<u8>),
     End(EndOfStream),
 }
@@ -146,8 +146,10 @@ impl Trigger {
             let mut frames = Vec::new();
             loop {
                 match answer.next().await {
-                    Item::Frame(Frame::Error(refusal)) => return Err(answer.refused(refusal)),
-                    Item::Frame(frame) => frames.push(frame),
+                    Item::Frame(frame) => match *frame {
+                        Frame::Error(refusal) => return Err(answer.refused(refusal)),
+                        frame => frames.push(frame),
+                    },
                     Item::Output(_) => {}
                     Item::End(EndOfStream::Nothing(failure)) => return Err(failure),
                     Item::End(end) => return Ok(Reply { frames, end, sent_ms, received_ms: clock::now_ms() }),
@@ -273,11 +275,13 @@ impl Answer {
     fn take(&mut self, pieces: Vec<Piece>) {
         for piece in pieces {
             let item = match piece {
-                Piece::Frame(frame) => Item::Frame(*frame),
+                Piece::Frame(frame) => Item::Frame(frame),
                 Piece::Output(bytes) => Item::Output(bytes),
                 Piece::Unreadable(why) => {
-                    tracing::warn!("a signed frame cannot be read ({why}); do plugin and runner have the same version?");
-                    Item::Frame(Frame::Unknown)
+                    tracing::warn!(
+                        "a signed frame cannot be read ({why}); do plugin and runner have the same version?"
+                    );
+                    Item::Frame(Box::new(Frame::Unknown))
                 }
             };
             if matches!(item, Item::Frame(_)) {

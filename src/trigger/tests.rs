@@ -39,8 +39,10 @@ async fn read(trigger: &Trigger) -> (String, EndOfStream) {
     let mut seen = String::new();
     loop {
         match answer.next().await {
-            Item::Frame(Frame::Next { next }) => seen += &format!("<{}>", next.unwrap_or(0)),
-            Item::Frame(other) => seen += &format!("<{other:?}>"),
+            Item::Frame(frame) => match *frame {
+                Frame::Next { next } => seen += &format!("<{}>", next.unwrap_or(0)),
+                other => seen += &format!("<{other:?}>"),
+            },
             Item::Output(bytes) => seen += &crate::text::lossy(&bytes),
             Item::End(end) => return (seen, end),
         }

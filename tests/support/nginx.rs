@@ -53,7 +53,9 @@ fn configuration_text(dir: &Path, settings: &Settings) -> String {
     let mut server: Vec<String> = settings.lines.to_vec();
     if let Some((user, password)) = settings.basic_auth {
         let file = dir.join("htpasswd");
-        fs::write(&file, format!("{user}:{{PLAIN}}{password}\n")).expect("htpasswd");
+        // Not {PLAIN}: nginx ends that at a colon.
+        let hash = account::succeed(Command::new("openssl").args(["passwd", "-apr1", password]));
+        fs::write(&file, format!("{user}:{}", String::from_utf8_lossy(&hash))).expect("htpasswd");
         server.push(format!("auth_basic closed; auth_basic_user_file {};", file.display()));
     }
     let mut listen = settings.port.address();

@@ -137,7 +137,7 @@ impl Runner {
 
     /// The history, newest first.
     pub fn history(&self) -> Vec<Value> {
-        self.json(&["history"]).as_array().expect("a list").clone()
+        self.json(&["history", "-n", "10000"]).as_array().expect("a list").clone()
     }
 
     /// The history of one hook, newest first.

@@ -6,6 +6,7 @@
 #![allow(dead_code, unused_imports)]
 
 mod calls;
+mod commands;
 mod layers;
 mod merge;
 mod on_time;

@@ -2,6 +2,7 @@
 //! happened and asks what to do. All times are this machine's unix milliseconds unless they say otherwise.
 
 mod php_clock;
+mod trouble;
 mod view;
 
 use std::collections::HashSet;
@@ -9,6 +10,7 @@ use std::collections::HashSet;
 use crate::outcome::Failure;
 use crate::protocol::{Busy, Due, Open, Stray};
 pub use php_clock::PhpClock;
+use trouble::Trouble;
 pub use view::{Running, View};
 
 /// A due event is asked for so much after its second begins: never before it, by any rounding.
@@ -19,7 +21,6 @@ pub const SILENCE_MS: i64 = 45_000;
 const SECOND_LOOK_MS: i64 = 3000;
 /// A runner that stands by looks so often whether the owner has left.
 const STANDBY_LOOK_MS: i64 = 15_000;
-const PROBE_MS: i64 = 300_000;
 const SECOND: i64 = 1000;
 
 /// What the configuration allows a site.
@@ -48,13 +49,6 @@ enum Right {
     None,
     Standby { until: i64 },
     Owner { epoch: i64 },
-}
-
-#[derive(Debug, Clone, PartialEq)]
-struct Trouble {
-    failure: Failure,
-    since: i64,
-    times: u32,
 }
 
 #[derive(Debug, Clone)]
@@ -246,23 +240,6 @@ impl State {
         !self.is_calling && self.looked.is_none_or(|looked| now >= looked + self.limits.rescan_ms)
     }
 
-    /// For `once`: whatever failed is not waited for, but a lock that was not free for a moment is.
-    pub fn give_up(&self) -> Option<Failure> {
-        let trouble = self.trouble.as_ref().filter(|_| self.running == 0 && !self.is_calling)?;
-        let is_passing = matches!(trouble.failure, Failure::Busy | Failure::QueueFull) && trouble.times < 5;
-        (!is_passing).then(|| trouble.failure.clone())
-    }
-
-    /// For `once`: nothing is left to do now. Busy events are somebody else's.
-    pub fn has_nothing_due(&self, now: i64) -> bool {
-        let is_due = self.due > 0 || self.next.is_some_and(|next| next * SECOND <= self.clock.to_php(now));
-        self.epoch().is_some() && self.trouble.is_none() && self.running == 0 && !is_due
-    }
-
-    pub fn is_news(&self, failure: &Failure) -> bool {
-        self.trouble.as_ref().is_none_or(|trouble| !same_kind(&trouble.failure, failure))
-    }
-
     /// When to ask for what is due next.
     fn run_at(&self) -> Option<i64> {
         if self.due > 0 {
@@ -425,42 +402,6 @@ impl State {
         }
     }
 
-    pub fn failed(&mut self, now: i64, failure: Failure) {
-        let known = self.trouble.as_ref().filter(|trouble| same_kind(&trouble.failure, &failure));
-        let (times, since) = known.map_or((1, now), |trouble| (trouble.times + 1, trouble.since));
-        let doubled = |cap: i64| (SECOND << (times - 1).min(10)).min(cap * SECOND);
-        let delay = match &failure {
-            Failure::Maintenance { retry_after_s } => {
-                i64::try_from(retry_after_s.unwrap_or(15)).unwrap_or(60).clamp(15, 60) * SECOND
-            }
-            Failure::Misconfigured(_) | Failure::WrongInstall(_) | Failure::Refused { .. } | Failure::Clock(_) => {
-                PROBE_MS
-            }
-            Failure::Stale { expected_ms, .. } => {
-                let silent = expected_ms.map_or(now, |php| self.clock.to_ours(php)) + SILENCE_MS;
-                self.right = Right::Standby { until: silent.max(now + 5 * SECOND) };
-                0
-            }
-            Failure::UnknownEpoch(_) | Failure::Left => {
-                self.right = Right::None;
-                doubled(60)
-            }
-            Failure::Busy | Failure::QueueFull | Failure::Database(_) => doubled(15),
-            Failure::NotReached(_) | Failure::Unclear(_) | Failure::TimedOut(_) => doubled(60),
-            Failure::ServerError(_) | Failure::Corrupt(_) | Failure::NoSuchRun | Failure::State(_) => doubled(300),
-        };
-        self.not_before = now + delay;
-        self.trouble = Some(Trouble { failure, since, times });
-        // After trouble the first thing is to look, not to run on what was known before.
-        self.looked = if self.is_standing_by() { Some(now) } else { None };
-        self.due = 0;
-    }
-
-    /// This host could not get the lease.
-    pub fn lease_refused(&mut self, now: i64) {
-        self.not_before = now + 5 * SECOND;
-    }
-
     /// The clock was set, or the host slept: every time that was noted may be wrong.
     pub fn replan(&mut self) {
         self.clock = PhpClock::default();
@@ -472,10 +413,6 @@ impl State {
             *until = 0;
         }
     }
-}
-
-fn same_kind(a: &Failure, b: &Failure) -> bool {
-    std::mem::discriminant(a) == std::mem::discriminant(b)
 }
 
 #[cfg(test)]

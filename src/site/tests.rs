@@ -250,3 +250,17 @@ fn one_failure_of_another_kind_starts_counting_anew() {
     state.failed(T, Failure::NotReached("x".into()));
     assert_eq!(state.wants(T), Want::Nothing { until: T + 1000 });
 }
+
+#[test]
+fn once_ends_although_an_event_stays_due_for_ever() {
+    let mut state = owner(None);
+    state.looked(T, seen(None, 1, Some(T / 1000 - 60)), Vec::new());
+    let mut now = T;
+    for _ in 0..2 {
+        assert!(!state.has_nothing_due(now));
+        state.run_started(now);
+        state.run_ended(now, RunEnd { seen: Some(seen(None, 1, Some(T / 1000 - 60))), ..RunEnd::default() });
+        now += 5000;
+    }
+    assert!(state.has_nothing_due(now));
+}

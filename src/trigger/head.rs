@@ -69,7 +69,7 @@ impl Head {
             401 if contains(beginning, "E_AUTH") => {
                 "the plugin refused the signature: the key in `secret_file` and the one in wp-config.php differ (`wp-cron-runner plugin install SITE` writes it)".to_string()
             }
-            401 => "it asks for a password (HTTP 401); `basic_auth_file` names a file with user:password".to_string(),
+            401 => "it asks for a password (HTTP 401); `basic_auth_file` names a file with user:password, and what it holds must be right".to_string(),
             403 => "it is forbidden (HTTP 403): a firewall, or a rule of the web server".to_string(),
             404 if contains(stderr, "Primary script unknown") => {
                 "php-fpm does not find the plugin's file there (Primary script unknown); is `path` right as php-fpm sees it, and is the plugin installed?".to_string()

@@ -1,0 +1,438 @@
+//! What the plugin answers.
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::outcome::{Failure, Outcome, Then};
+
+/// One line of an answer.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(tag = "t", rename_all = "snake_case")]
+pub enum Frame {
+    Event(Event),
+    Due(Box<Due>),
+    Settled(Box<Settled>),
+    Claimed(Claimed),
+    Start(Start),
+    End(Box<End>),
+    /// It was given back meanwhile, by `settle`.
+    GivenBack {
+        run: String,
+    },
+    /// A hook scheduled something earlier than what was said before.
+    Next {
+        next: Option<i64>,
+    },
+    Done(Done),
+    Inspect(Box<Inspected>),
+    Ended(Ended),
+    Error(Refusal),
+    #[serde(other)]
+    Unknown,
+}
+
+#[derive(Debug, Clone, Deserialize, Serialize)]
+pub struct Event {
+    pub hook: String,
+    pub key: String,
+    #[serde(deserialize_with = "whole")]
+    pub due_at: i64,
+    #[serde(default)]
+    pub schedule: Option<String>,
+    #[serde(default, deserialize_with = "maybe_whole")]
+    pub interval: Option<i64>,
+    /// For showing only: the runner never reads PHP's own form of the arguments.
+    #[serde(default)]
+    pub args: String,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Due {
+    pub v: u32,
+    pub install: String,
+    #[serde(default)]
+    pub plugin: String,
+    #[serde(default)]
+    pub php: String,
+    #[serde(default)]
+    pub wp: String,
+    #[serde(deserialize_with = "whole")]
+    pub now_ms: i64,
+    /// The earliest event that is not due yet.
+    #[serde(default, deserialize_with = "maybe_whole")]
+    pub next: Option<i64>,
+    #[serde(default)]
+    pub due: u64,
+    #[serde(default, deserialize_with = "maybe_whole")]
+    pub oldest: Option<i64>,
+    #[serde(default)]
+    pub open: Vec<Open>,
+    #[serde(default)]
+    pub epoch: i64,
+    #[serde(default)]
+    pub owner: Option<Owner>,
+    #[serde(default)]
+    pub lock_kind: Option<String>,
+    #[serde(default)]
+    pub disable_wp_cron: bool,
+    #[serde(default)]
+    pub stray: Option<Stray>,
+    #[serde(default)]
+    pub held: u64,
+}
+
+/// Somebody called wp-cron.php although the runner looks after the site.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+pub struct Stray {
+    #[serde(default, deserialize_with = "whole")]
+    pub at_ms: i64,
+    #[serde(default)]
+    pub count: u64,
+    #[serde(default)]
+    pub who: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+pub struct Owner {
+    #[serde(default)]
+    pub id: String,
+    #[serde(default)]
+    pub name: String,
+    #[serde(default, deserialize_with = "maybe_whole")]
+    pub expected_ms: Option<i64>,
+    #[serde(default)]
+    pub left: bool,
+}
+
+/// A journal row without a final state: its process may live.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+pub struct Open {
+    pub run: String,
+    pub hook: String,
+    pub state: String,
+    #[serde(default)]
+    pub batch: String,
+    #[serde(default, deserialize_with = "maybe_whole")]
+    pub due_at: Option<i64>,
+    #[serde(default, deserialize_with = "maybe_whole")]
+    pub started_ms: Option<i64>,
+    #[serde(default)]
+    pub pid: Option<i64>,
+    #[serde(default)]
+    pub host: Option<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Settled {
+    #[serde(default)]
+    pub epoch: i64,
+    #[serde(default)]
+    pub lock_kind: Option<String>,
+    #[serde(default)]
+    pub install: Option<String>,
+    #[serde(default)]
+    pub settled: Vec<Row>,
+    #[serde(default)]
+    pub open: Vec<Open>,
+    #[serde(default, deserialize_with = "maybe_whole")]
+    pub next: Option<i64>,
+    #[serde(default)]
+    pub due: u64,
+    #[serde(default, deserialize_with = "maybe_whole")]
+    pub oldest: Option<i64>,
+    #[serde(default, deserialize_with = "whole")]
+    pub now_ms: i64,
+    #[serde(default)]
+    pub more: bool,
+    #[serde(default)]
+    pub requeued: Option<Row>,
+    #[serde(default)]
+    pub dropped: Option<Row>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RowState {
+    Claimed,
+    Running,
+    GivenBack,
+    Ok,
+    Failed,
+    TimedOut,
+    Interrupted,
+    Skipped,
+}
+
+impl RowState {
+    pub fn outcome(self) -> Option<Outcome> {
+        match self {
+            Self::Claimed | Self::Running | Self::GivenBack => None,
+            Self::Ok => Some(Outcome::Ok),
+            Self::Failed => Some(Outcome::Failed),
+            Self::TimedOut => Some(Outcome::TimedOut),
+            Self::Interrupted => Some(Outcome::Interrupted),
+            Self::Skipped => Some(Outcome::Skipped),
+        }
+    }
+}
+
+/// What a hook threw or died of.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
+pub struct Error {
+    #[serde(default)]
+    pub message: String,
+    #[serde(default)]
+    pub file: Option<String>,
+    #[serde(default, deserialize_with = "maybe_whole")]
+    pub line: Option<i64>,
+}
+
+/// A row of the plugin's journal.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Row {
+    pub run: String,
+    pub hook: String,
+    #[serde(default)]
+    pub key: String,
+    #[serde(default)]
+    pub blog: Option<u32>,
+    #[serde(default)]
+    pub schedule: Option<String>,
+    #[serde(default, deserialize_with = "whole")]
+    pub due_at: i64,
+    #[serde(default)]
+    pub batch: Option<String>,
+    pub state: RowState,
+    #[serde(default)]
+    pub then: Then,
+    #[serde(default, deserialize_with = "maybe_whole")]
+    pub started_ms: Option<i64>,
+    #[serde(default, deserialize_with = "maybe_whole")]
+    pub ended_ms: Option<i64>,
+    #[serde(default, deserialize_with = "maybe_whole")]
+    pub ms: Option<i64>,
+    #[serde(default)]
+    pub error: Option<Error>,
+    #[serde(default)]
+    pub note: Option<String>,
+    #[serde(default, deserialize_with = "maybe_whole")]
+    pub peak_memory: Option<i64>,
+    #[serde(default, deserialize_with = "maybe_whole")]
+    pub queries: Option<i64>,
+    #[serde(default)]
+    pub host: Option<String>,
+    #[serde(default)]
+    pub pid: Option<i64>,
+    #[serde(default)]
+    pub trigger: Option<String>,
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Claimed {
+    #[serde(default)]
+    pub events: Vec<ClaimedEvent>,
+    /// Due events that are still in the option.
+    #[serde(default)]
+    pub remaining: u64,
+    #[serde(default, deserialize_with = "maybe_whole")]
+    pub next: Option<i64>,
+    #[serde(default)]
+    pub busy: Vec<Busy>,
+    #[serde(default)]
+    pub pid: Option<i64>,
+    #[serde(default)]
+    pub host: Option<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct ClaimedEvent {
+    pub run: String,
+    pub hook: String,
+    #[serde(default)]
+    pub key: String,
+    #[serde(default, deserialize_with = "whole")]
+    pub due_at: i64,
+    #[serde(default)]
+    pub schedule: Option<String>,
+}
+
+/// Due, but its process lock is taken: the same event still runs.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+pub struct Busy {
+    #[serde(default)]
+    pub hook: String,
+    #[serde(default)]
+    pub key: String,
+    #[serde(default, deserialize_with = "maybe_whole")]
+    pub due_at: Option<i64>,
+    #[serde(default)]
+    pub run: Option<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Start {
+    pub run: String,
+    #[serde(default, deserialize_with = "whole")]
+    pub at_ms: i64,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct End {
+    pub run: String,
+    pub outcome: Outcome,
+    #[serde(default)]
+    pub then: Then,
+    #[serde(default, deserialize_with = "whole")]
+    pub at_ms: i64,
+    #[serde(default, deserialize_with = "maybe_whole")]
+    pub ms: Option<i64>,
+    #[serde(default, deserialize_with = "maybe_whole")]
+    pub peak_memory: Option<i64>,
+    #[serde(default, deserialize_with = "maybe_whole")]
+    pub queries: Option<i64>,
+    #[serde(default)]
+    pub error: Option<Error>,
+    #[serde(default)]
+    pub note: Option<String>,
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct Done {
+    #[serde(default, deserialize_with = "maybe_whole")]
+    pub next: Option<i64>,
+    /// Still due, the busy ones included.
+    #[serde(default)]
+    pub due: u64,
+    #[serde(default)]
+    pub busy: Vec<Busy>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Inspected {
+    /// `alive`, `dead` or `unknown`.
+    #[serde(default)]
+    pub process: String,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Ended {
+    #[serde(default)]
+    pub alive: bool,
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// A correctly signed request that the plugin does not carry out.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Refusal {
+    pub error: String,
+    pub message: Option<String>,
+    #[serde(deserialize_with = "maybe_whole")]
+    pub server_ms: Option<i64>,
+    pub install: Option<String>,
+    pub owner: Option<Owner>,
+    pub epoch: Option<i64>,
+    #[serde(deserialize_with = "maybe_whole")]
+    pub expected_ms: Option<i64>,
+    pub supported: Option<Vec<i64>>,
+    pub state: Option<String>,
+    pub outcome: Option<String>,
+    pub then: Option<String>,
+}
+
+impl Refusal {
+    /// `sent_ms`: when the refused request was signed, on this machine's clock.
+    pub fn failure(self, sent_ms: i64) -> Failure {
+        let message = self.message.unwrap_or_default();
+        match self.error.as_str() {
+            "E_CLOCK" => Failure::Clock(self.server_ms.map_or(0, |server| server - sent_ms)),
+            "stale" => {
+                let owner =
+                    self.owner.unwrap_or(Owner { id: String::new(), name: "?".into(), expected_ms: None, left: false });
+                Failure::Stale {
+                    name: owner.name,
+                    expected_ms: self.expected_ms.or(owner.expected_ms),
+                    epoch: self.epoch,
+                }
+            }
+            "left" => Failure::Left,
+            "unknown_epoch" => Failure::UnknownEpoch(self.epoch),
+            "wrong_install" => Failure::WrongInstall(self.install.unwrap_or_default()),
+            "busy" => Failure::Busy,
+            "E_MAINTENANCE" => Failure::Maintenance { retry_after_s: None },
+            "E_DATABASE" | "E_TABLES" => Failure::Database(crate::text::safe(&message)),
+            "E_CORRUPT" => Failure::Corrupt(crate::text::safe(&message)),
+            "E_RUN" => Failure::NoSuchRun,
+            "E_STATE" => {
+                Failure::State(state_sentence(self.state.as_deref(), self.outcome.as_deref(), self.then.as_deref()))
+            }
+            "E_VERSION" => Failure::Misconfigured(format!(
+                "the plugin speaks protocol {:?}, this runner 1; run `wp-cron-runner plugin install SITE` again",
+                self.supported.unwrap_or_default()
+            )),
+            _ => Failure::Refused { code: crate::text::safe_cut(&self.error, 40), message },
+        }
+    }
+}
+
+fn state_sentence(state: Option<&str>, outcome: Option<&str>, then: Option<&str>) -> String {
+    match (state.or(outcome), then) {
+        (Some("claimed" | "running"), _) => "the run has not ended; it would run twice".to_string(),
+        (Some(state), Some(then)) if then != "none" => format!("the run ended `{state}` and was {then} already"),
+        (Some(state), _) => format!("the run ended `{state}`"),
+        (None, _) => "the run is in another state".to_string(),
+    }
+}
+
+/// What the plugin tells the runner: something earlier is due now.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Notice {
+    #[serde(default)]
+    pub install: Option<String>,
+    #[serde(default)]
+    pub next: Option<i64>,
+}
+
+/// PHP may write a whole number with a decimal point.
+fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
+    Ok(maybe_whole(deserializer)?.unwrap_or(0))
+}
+
+fn maybe_whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
+    let number = Option::<serde_json::Number>::deserialize(deserializer)?;
+    #[allow(clippy::cast_possible_truncation, reason = "a saturating cast is what is wanted")]
+    Ok(number.and_then(|number| number.as_i64().or_else(|| number.as_f64().map(|value| value as i64))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_are_read_with_php_s_liberties() {
+        let frame: Frame = serde_json::from_str(
+            r#"{"t":"end","run":"R","outcome":"timed_out","then":"held","at_ms":1.0,"ms":3.7,"error":null,"php_ms":2}"#,
+        )
+        .unwrap();
+        let Frame::End(end) = frame else { panic!("{frame:?}") };
+        assert_eq!((end.outcome, end.then, end.at_ms, end.ms), (Outcome::TimedOut, Then::Held, 1, Some(3)));
+        let frame: Frame = serde_json::from_str(r#"{"t":"claimed","batch":"b","events":[],"next":null}"#).unwrap();
+        assert!(matches!(frame, Frame::Claimed(_)));
+    }
+
+    #[test]
+    fn refusals_become_failures() {
+        let refusal: Refusal =
+            serde_json::from_str(r#"{"error":"stale","owner":{"id":"x","name":"web-2"},"epoch":4,"expected_ms":12}"#)
+                .unwrap();
+        assert_eq!(refusal.failure(0), Failure::Stale { name: "web-2".into(), expected_ms: Some(12), epoch: Some(4) });
+        let refusal: Refusal = serde_json::from_str(r#"{"error":"E_CLOCK","server_ms":100000}"#).unwrap();
+        assert_eq!(refusal.failure(30_000), Failure::Clock(70_000));
+        let refusal: Refusal = serde_json::from_str(r#"{"error":"E_STATE","state":"running"}"#).unwrap();
+        assert!(refusal.failure(0).to_string().contains("twice"));
+    }
+}

@@ -212,9 +212,10 @@ fn resolve(path: &Path, root: &Table<'_>, problems: &Problems, secrets: Secrets)
         size: history.size("size", 1_000_000).unwrap_or(200_000_000),
     };
     history.finish();
-    let sites = sites::resolve(&root.tables("site"), folder, problems, secrets);
+    let tables = root.tables("site");
+    let sites = sites::resolve(&tables, folder, problems, secrets);
     root.finish();
-    if sites.is_empty() {
+    if tables.is_empty() {
         problems.add(Level::Error, 0..0, "the configuration names no site", "at least one [[site]]");
     }
     let sites = sites.into_iter().map(Arc::new).collect();

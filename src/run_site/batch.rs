@@ -1,6 +1,6 @@
 //! Pure: what one request has claimed, and what became of each event so far.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::history::RunRecord;
 use crate::protocol::{Claimed, ClaimedEvent, End, Row};
@@ -30,6 +30,8 @@ struct Started {
 #[derive(Debug, Default)]
 pub struct Batch {
     claims: HashMap<String, Claim>,
+    /// Ends that the stream has told; the journal tells them again.
+    told: HashSet<String>,
     current: Option<String>,
     pub claimed: u64,
     pub went_well: bool,
@@ -74,6 +76,7 @@ impl Batch {
     /// An event of this batch ended, as the stream says.
     pub fn end(&mut self, site: &str, trigger: &str, batch: &str, end: &End) -> Option<RunRecord> {
         let claim = self.claims.remove(&end.run)?;
+        self.told.insert(end.run.clone());
         if self.current.as_deref() == Some(&end.run) {
             self.current = None;
         }
@@ -109,8 +112,11 @@ impl Batch {
         Some(record)
     }
 
-    /// An event of this batch ended, as the journal says; None where it was given back, or has not ended.
+    /// An event of this batch ended, as the journal says; None where it was given back, has not ended, or is known already.
     pub fn end_by_journal(&mut self, site: &str, row: &Row) -> Option<RunRecord> {
+        if self.told.contains(&row.run) {
+            return None;
+        }
         let mut record = RunRecord::from_row(site, row);
         let claim = match row.state {
             crate::protocol::RowState::Claimed | crate::protocol::RowState::Running => None,

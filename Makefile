@@ -23,7 +23,7 @@ test-plugin:
 	@tests/plugin/run.sh
 
 test-runner:
-	@if cargo nextest --version >/dev/null 2>&1; then cargo nextest run; else cargo test; fi
+	@if cargo nextest --version >/dev/null 2>&1; then cargo nextest run --config-file tests/nextest.toml; else cargo test; fi
 
 .PHONY: install-test
 install-test:

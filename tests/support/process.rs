@@ -16,8 +16,17 @@ pub struct Process {
 }
 
 /// `Drop` does not run when a test is killed. The guard reads from a pipe that only the test holds; its end means that
-/// the test is gone, and the server has to go too.
-const GUARD: &str = "trap '' INT TERM HUP; read -r _; kill \"$1\"; sleep 2; kill -KILL \"$1\"";
+/// the test is gone, and the server has to go too. A number alone could be somebody else's by then, so the guard
+/// remembers when its process was started.
+const GUARD: &str = r#"
+trap '' INT TERM HUP
+started() { cut -d' ' -f22 "/proc/$1/stat" 2>/dev/null; }
+then=$(started "$1")
+read -r _
+for signal in TERM KILL; do
+    [ "$(started "$1")" = "$then" ] && kill -$signal "$1"
+    sleep 2
+done"#;
 
 impl Process {
     pub fn start(name: &'static str, command: &mut Command) -> Process {
@@ -42,6 +51,9 @@ impl Process {
     pub fn ended(&mut self) -> Option<ExitStatus> {
         if self.ended.is_none() {
             self.ended = self.child.try_wait().expect("waiting for a child");
+            if self.ended.is_some() {
+                self.dismiss_guard();
+            }
         }
         self.ended
     }
@@ -80,11 +92,16 @@ impl Process {
     }
 }
 
-impl Drop for Process {
-    fn drop(&mut self) {
-        // The guard first: after the server's end its number may be somebody else's.
+impl Process {
+    fn dismiss_guard(&mut self) {
         let _ = self.guard.kill();
         let _ = self.guard.wait();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.dismiss_guard();
         let status = self.stop(Duration::from_secs(5));
         if status.core_dumped() {
             eprintln!("{} dumped core", self.name);

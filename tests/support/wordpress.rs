@@ -24,7 +24,7 @@ impl Site {
         }
         let mut command = self.php_command();
         command.arg(phar).arg(format!("--path={}", self.path.display())).arg(format!("--url={}", self.url));
-        text(account::succeed(command.args(arguments)))
+        text(&account::succeed(command.args(arguments)))
     }
 
     /// Runs PHP code inside the loaded WordPress and gives what it prints.
@@ -46,7 +46,7 @@ impl Site {
             output.status,
             String::from_utf8_lossy(&output.stdout)
         );
-        text(output.stdout)
+        text(&output.stdout)
     }
 
     /// The same, for code that prints JSON.
@@ -197,8 +197,8 @@ fn shown(cell: rusqlite::types::ValueRef) -> Option<String> {
     }
 }
 
-fn text(output: Vec<u8>) -> String {
-    String::from_utf8_lossy(&output).into_owned()
+fn text(output: &[u8]) -> String {
+    String::from_utf8_lossy(output).into_owned()
 }
 
 /// Any text, safely within single quotes of PHP.

@@ -80,3 +80,63 @@ fn a_copy_of_the_site_is_known_as_one() {
     assert_eq!(runner.history_of("fx_ok").len(), 1);
     runner.stop();
 }
+
+/// The header of a call as the runner signs it, `seconds` off, made by the plugin's own functions.
+fn signed(site: &Site, call: &str, body: &str, seconds: i64) -> String {
+    site.php(&format!(
+        "$path = '/?wp-cron-runner={call}'; $keys = \\WP_Cron_Runner\\keys(); $kid = key($keys); $ts = (string) (\\WP_Cron_Runner\\now_ms() + {seconds} * 1000);
+         $once = bin2hex(random_bytes(16)); $name = \\WP_Cron_Runner\\site_name();
+         $sig = hash_hmac('sha256', \\WP_Cron_Runner\\string_to_sign($path, '127.0.0.1', $name, (string) $kid, $ts, $once, '{body}'), reset($keys));
+         echo \"v=1;site=$name;kid=$kid;ts=$ts;nonce=$once;sig=$sig\";"
+    ))
+}
+
+fn call(site: &Site, call: &str, header: &str, body: &str) -> (u16, String) {
+    let path = format!("/?wp-cron-runner={call}");
+    let page = site.request("POST", &path, &[("X-WP-Cron-Runner", header)], body.as_bytes());
+    (page.status, page.body)
+}
+
+const TAKE: &str =
+    r#"{"take":true,"owner":"0123456789abcdef0123456789abcdef","runner":"test","expect_ms":60000,"url":""}"#;
+
+fn replays_and_clocks(site: &Site) {
+    let _runner = Runner::builder(site).prepare();
+    let header = signed(site, "settle", TAKE, 0);
+    assert_eq!(call(site, "settle", &header, TAKE).0, 200);
+    let (status, body) = call(site, "settle", &header, TAKE);
+    assert!(status == 409 && body.contains("E_REPLAY"), "{status} {body}");
+
+    // One header, twenty at the same moment: one wins.
+    let header = signed(site, "settle", TAKE, 0);
+    let statuses: Vec<u16> = std::thread::scope(|scope| {
+        let calls: Vec<_> = (0..20).map(|_| scope.spawn(|| call(site, "settle", &header, TAKE).0)).collect();
+        calls.into_iter().map(|call| call.join().expect("a call")).collect()
+    });
+    assert_eq!(statuses.iter().filter(|status| **status == 200).count(), 1, "{statuses:?}");
+
+    for (seconds, expected) in [(-63, 401), (63, 401), (-57, 200), (57, 200)] {
+        let (status, body) = call(site, "due", &signed(site, "due", "{}", seconds), "{}");
+        assert_eq!(status, expected, "{seconds} s: {body}");
+        assert_eq!(status == 401, body.contains("E_CLOCK") && body.contains("server_ms"), "{body}");
+    }
+    let other = r#"{"install":"00000000000000000000000000000000"}"#;
+    let (status, body) = call(site, "due", &signed(site, "due", other, 0), other);
+    assert!(status == 409 && body.contains("wrong_install"), "{status} {body}");
+    // An epoch of the past, and one that was never issued.
+    for (epoch, error) in [(0, "stale"), (999, "unknown_epoch")] {
+        let body = format!(r#"{{"epoch":{epoch},"owner":"x","runner":"old","lanes":1}}"#);
+        let (status, answer) = call(site, "run", &signed(site, "run", &body, 0), &body);
+        assert!(status == 409 && answer.contains(error), "{status} {answer}");
+    }
+}
+
+#[test]
+fn a_call_is_good_once_and_for_a_minute_on_mariadb() {
+    replays_and_clocks(&Site::builder().mariadb().workers(6).start());
+}
+
+#[test]
+fn a_call_is_good_once_and_for_a_minute_on_sqlite() {
+    replays_and_clocks(&Site::builder().sqlite().workers(6).start());
+}

@@ -3,6 +3,7 @@
 use rustix::process::Signal;
 use serde_json::json;
 
+use crate::support::site::Database;
 use crate::support::wordpress::unix_now;
 use crate::support::{Runner, Site, Trigger, secs, wait_for};
 
@@ -185,4 +186,47 @@ fn a_backlog_at_the_first_take_over_is_told_and_run() {
     wait_for("all forty", secs(30), || (site.ledger().ends("fx_ok").len() == 40).then_some(()));
     let log = runner.log();
     assert!(log.contains("40 events") && log.contains("3 d"), "how many, and how old: {log}");
+}
+
+#[test]
+fn a_gateway_that_gives_up_is_not_the_end_of_the_event() {
+    let site = Site::builder().mariadb().read_timeout("2s").start();
+    let runner = Runner::builder(&site).trigger(Trigger::Http).site_line("lanes = 1").start();
+    site.schedule(&[(unix_now() + 1, "fx_sleep", json!([5])), (unix_now() + 1, "fx_ok", json!(["behind it"]))]);
+    let run = wait_for("its record", secs(30), || runner.history_of("fx_sleep").first().cloned());
+    assert_eq!(run["outcome"], "ok", "504 at two seconds, and PHP went on: {run}");
+    wait_for("the other one", secs(20), || runner.history_of("fx_ok").first().cloned());
+    assert_eq!((site.ledger().begins("fx_sleep").len(), site.ledger().begins("fx_ok").len()), (1, 1));
+}
+
+#[test]
+fn maintenance_is_waited_for_and_is_no_failure() {
+    let site = Site::builder().sqlite().start();
+    let runner = Runner::builder(&site).site_line("rescan = \"1s\"").start();
+    let file = site.path.join(".maintenance");
+    std::fs::write(&file, format!("<?php $upgrading = {};", unix_now())).expect(".maintenance");
+    let view = wait_for("its name", secs(10), || {
+        let view = runner.json(&["status"])["sites"][0].clone();
+        (view["state"] == "maintenance").then_some(view)
+    });
+    std::fs::remove_file(&file).expect("the end of it");
+    site.schedule_in(1, "fx_ok", &json!([]));
+    wait_for("the event", secs(40), || site.ledger().end_of("fx_ok"));
+    assert_eq!(runner.json(&["history", "--failed"]), json!([]), "{view}");
+}
+
+#[test]
+fn a_database_that_is_restarted_during_a_run_loses_and_doubles_nothing() {
+    let site = Site::builder().own_mariadb().start();
+    let runner = Runner::builder(&site).site_line("rescan = \"2s\"\nlanes = 1").start();
+    let at = unix_now() + 1;
+    site.schedule(&[(at, "fx_sleep", json!([5])), (at + 2, "fx_ok", json!(["after it"]))]);
+    wait_for("the beginning", secs(10), || site.ledger().begin_of("fx_sleep"));
+    let Database::MariaDb { server, .. } = &site.database else { unreachable!() };
+    server.kill();
+    server.start_again();
+    let run = wait_for("its record", secs(40), || runner.history_of("fx_sleep").first().cloned());
+    assert_eq!(run["outcome"], "ok", "it ran to its end: {run}");
+    wait_for("the other one", secs(40), || runner.history_of("fx_ok").first().cloned());
+    assert_eq!((site.ledger().begins("fx_sleep").len(), site.ledger().begins("fx_ok").len()), (1, 1));
 }

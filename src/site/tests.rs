@@ -146,9 +146,9 @@ fn each_failure_has_its_own_patience() {
         (Failure::NotReached("refused".into()), vec![1, 2, 4, 8, 16, 32, 60, 60]),
         (Failure::QueueFull, vec![1, 2, 4, 8, 15, 15]),
         (Failure::Busy, vec![1, 2, 4, 8, 15, 15]),
-        (Failure::Maintenance { retry_after_s: None }, vec![15, 15, 15]),
-        (Failure::Maintenance { retry_after_s: Some(600) }, vec![60, 60]),
-        (Failure::Maintenance { retry_after_s: Some(30) }, vec![30, 30]),
+        (Failure::Maintenance { retry_after_s: None }, vec![15, 30, 60, 60]),
+        (Failure::Maintenance { retry_after_s: Some(600) }, vec![15, 30, 60, 60]),
+        (Failure::Maintenance { retry_after_s: Some(20) }, vec![15, 20, 20]),
         (Failure::Misconfigured("301".into()), vec![300, 300]),
         (Failure::WrongInstall("x".into()), vec![300]),
     ];

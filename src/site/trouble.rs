@@ -19,8 +19,10 @@ impl State {
         let (times, since) = known.map_or((1, now), |trouble| (trouble.times + 1, trouble.since));
         let doubled = |cap: i64| (SECOND << (times - 1).min(10)).min(cap * SECOND);
         let delay = match &failure {
+            // WordPress says 600 whatever it does, and most updates take seconds: its word shortens the wait, never lengthens it.
             Failure::Maintenance { retry_after_s } => {
-                i64::try_from(retry_after_s.unwrap_or(15)).unwrap_or(60).clamp(15, 60) * SECOND
+                let grown = (15_i64 << (times - 1).min(2)).min(60);
+                i64::try_from(retry_after_s.unwrap_or(60)).unwrap_or(60).clamp(15, grown) * SECOND
             }
             Failure::Misconfigured(_) | Failure::WrongInstall(_) | Failure::Refused { .. } | Failure::Clock(_) => {
                 PROBE_MS

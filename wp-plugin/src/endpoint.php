@@ -334,7 +334,9 @@ function prepare_site( array $ask ): void {
  */
 function decide( Connection $db, Locks $locks, array $ask, string $id ): array {
 	if ( isset( $ask['requeue'] ) ) {
-		return array( 'requeued' => report_row( requeue( $db, $locks, (string) $ask['requeue'] ) ) );
+		$row = requeue( $db, $locks, (string) $ask['requeue'] );
+		notice_earlier( time() ); // Who asked is not always who looks after the site.
+		return array( 'requeued' => report_row( $row ) );
 	}
 	if ( isset( $ask['drop'] ) ) {
 		return array( 'dropped' => report_row( drop_run( $db, (string) $ask['drop'] ) ) );

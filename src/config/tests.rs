@@ -148,6 +148,20 @@ fn the_shipped_files_are_right() {
 }
 
 #[test]
+fn the_examples_of_the_readme_are_right() {
+    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let examples: Vec<&str> =
+        readme.split("```toml\n").skip(1).filter_map(|rest| rest.split_once("```")).map(|(block, _)| block).collect();
+    assert!(!examples.is_empty());
+    let folder = tempfile::tempdir().unwrap();
+    for example in examples {
+        let path = folder.path().join("config.toml");
+        fs::write(&path, example).unwrap();
+        read(&path, Secrets::MayBeMissing).unwrap_or_else(|refused| panic!("{example}\n{refused}"));
+    }
+}
+
+#[test]
 fn full_toml_shows_the_defaults() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
     let full = read(&folder.join("full.toml"), Secrets::MayBeMissing).unwrap();

@@ -25,8 +25,6 @@ function init_hooks(): void {
 	// Concurrent scheduling.
 	add_filter( 'pre_update_option', array( Merge::class, 'filter_pre_update_option' ), PHP_INT_MAX, 3 );
 	add_action( 'update_option_cron', array( Merge::class, 'action_written' ), PHP_INT_MAX, 0 );
-	add_action( 'add_option_cron', array( Merge::class, 'action_written' ), PHP_INT_MAX, 0 );
-	add_action( 'shutdown', array( Merge::class, 'end' ), PHP_INT_MAX, 0 );
 
 	// An event that is claimed, and not in the option any more, can be unscheduled all the same.
 	add_filter( 'pre_unschedule_event', __NAMESPACE__ . '\filter_pre_unschedule_event', 10, 4 );
@@ -80,18 +78,23 @@ function unschedule_claimed( string $hook, ?string $key, ?int $timestamp ): bool
 	if ( ! can_stand_in() ) {
 		return false;
 	}
-	$sql    = 'UPDATE ' . journal_table() . " SET state = 'skipped', reason = 'unscheduled', ended_ms = ? WHERE blog = ? AND state = 'claimed' AND hook = ?";
-	$values = array( now_ms(), get_current_blog_id(), $hook );
+	$where  = " WHERE blog = ? AND state = 'claimed' AND hook = ?";
+	$wanted = array( get_current_blog_id(), $hook );
 	if ( null !== $key ) {
-		$sql     .= ' AND event_key = ?';
-		$values[] = $key;
+		$where   .= ' AND event_key = ?';
+		$wanted[] = $key;
 	}
 	if ( null !== $timestamp ) {
-		$sql     .= ' AND due_at = ?';
-		$values[] = $timestamp;
+		$where   .= ' AND due_at = ?';
+		$wanted[] = $timestamp;
 	}
 	try {
-		return 0 < page_connection()->write( $sql, $values );
+		// Most requests that unschedule something have nothing claimed to do with it, and then nothing is written.
+		if ( null === page_connection()->value( 'SELECT 1 FROM ' . journal_table() . $where . ' LIMIT 1', $wanted ) ) {
+			return false;
+		}
+		$sql = 'UPDATE ' . journal_table() . " SET state = 'skipped', reason = 'unscheduled', ended_ms = ?" . $where;
+		return 0 < page_connection()->write( $sql, array_merge( array( now_ms() ), $wanted ) );
 	} catch ( Database_Error $e ) {
 		return false;
 	}
@@ -107,7 +110,7 @@ function deactivate(): void {
 	try {
 		$db    = own_connection();
 		$locks = locks( $db, settings()['lock_kind'] );
-		settle_runs( $db, $locks, array() );
+		settle_runs( $db, $locks, array( 'leave' => true ) );
 		save_settings( array( 'seen' => 0 ) );
 	} catch ( \Throwable $e ) {
 		error_log( 'wp-cron-runner: ' . $e->getMessage() ); // phpcs:ignore WordPress.PHP.DevelopmentFunctions

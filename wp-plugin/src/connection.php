@@ -18,7 +18,7 @@ final class Database_Error extends \RuntimeException {
 	 * Somebody else holds the lock or the row: nothing was changed, asking again later is safe.
 	 */
 	public function is_busy(): bool {
-		return in_array( (int) $this->getCode(), array( 5, 6, 1205, 1213 ), true );
+		return in_array( (int) $this->getCode(), array( 5, 6, 1205, 1213, 3572 ), true );
 	}
 
 	/**

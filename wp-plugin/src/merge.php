@@ -3,10 +3,11 @@
  * The three-way merge: concurrent scheduling loses nothing, and an event that has run does not come back.
  *
  * Core reads the whole option when a request begins, changes its copy, and writes it all back, over whatever others wrote in
- * between. At the last step of update_option( 'cron' ) this file reads the row again under the write lock and applies only what
- * this request added and removed. The lock is freed after the write, or at once where update_option() will write nothing.
+ * between. The last filter of update_option( 'cron' ) notes what this request added and removed; where core then sends its
+ * UPDATE, the row is read again under the write lock, the change is applied to it, and that is written instead.
  *
- * Nobody waits long for the lock, so it is never alone: every write goes through only where the row still is what was read.
+ * A page waits a fifth of a second for the lock and then goes on without it, so the lock alone is not enough: a write goes
+ * through only where the row still is what was read, and is merged again where it is not.
  *
  * @package WP_Cron_Runner
  */
@@ -14,190 +15,183 @@
 namespace WP_Cron_Runner;
 
 /**
- * One write of the option in this request, from the filter to the end of update_option().
+ * One write of the option in this request, from the filter to core's UPDATE.
  */
 final class Merge {
+	const TRIES = 50;
+
 	/**
-	 * The lock that is held, and its holder: array( Locks, name ), or null.
+	 * What this request does: array( its copy before, its copy after ); null where nothing is under way.
 	 *
 	 * @var array|null
 	 */
-	private static $lock = null;
+	private static $change = null;
 	/**
-	 * The text of the row that was read; the write may replace this and nothing else.
+	 * The option as it was written, serialized; null where it was not.
 	 *
 	 * @var string|null
 	 */
-	private static $over = null;
+	private static $written = null;
 	/**
-	 * What this request did: array( its copy before, its copy after ).
-	 *
-	 * @var array
-	 */
-	private static $change = array();
-	/**
-	 * Has the UPDATE gone out?
-	 *
-	 * @var bool
-	 */
-	private static $written = false;
-	/**
-	 * Was the lock not had in time?
-	 *
-	 * @var bool
-	 */
-	private static $unlocked = false;
-	/**
-	 * The earliest event that this write adds, if it is earlier than all others to come.
+	 * The earliest event that was added, if it is earlier than all others to come.
 	 *
 	 * @var int|null
 	 */
 	private static $earliest = null;
 
 	/**
-	 * Replaces the value that core is about to write.
+	 * Notes the change that core is about to write.
 	 *
 	 * @param mixed  $value  The option as this request wants it.
 	 * @param string $option Its name.
 	 * @param mixed  $old    The option as this request knew it.
-	 * @return mixed The merged option; $old where nothing is left to write.
+	 * @return mixed $value.
 	 */
 	public static function filter_pre_update_option( $value, $option, $old ) {
-		if ( 'cron' !== $option || ! is_array( $value ) || ! self::begin() ) {
+		if ( 'cron' !== $option ) {
 			return $value;
 		}
-		self::$change = array( is_array( $old ) ? $old : array(), $value );
-		$text         = read_cron( page_connection() );
-		if ( null === $text ) {
-			return $value; // The row is missing: core goes the way of add_option().
+		self::forget();
+		// Where core will find nothing to write, there is nothing to watch for.
+		if ( is_array( $value ) && is_array( $old ) && can_stand_in() && pack_args( $value ) !== pack_args( $old ) ) {
+			self::$change = array( $old, $value );
+			add_filter( 'query', array( __CLASS__, 'filter_query' ), PHP_INT_MAX );
 		}
-		$row = unpack_cron( $text );
-		if ( null === $row ) {
-			// Whatever it holds, core would overwrite it with what little it understood.
-			self::end();
-			return $old;
-		}
-		list( $merged, $added ) = merge_cron( self::$change[0], $value, $row );
-		if ( pack_args( $merged ) === $text ) {
-			if ( pack_args( self::$change[0] ) !== $text ) {
-				forget_cached_cron();
-			}
-			self::end();
-			return $old;
-		}
-		self::$earliest = self::earliest( $added, $row );
-		self::$over     = $text;
-		add_filter( 'query', array( __CLASS__, 'filter_query' ) );
-		return $merged;
+		return $value;
 	}
 
 	/**
-	 * Takes the lock, or notes that it was not had. False where this kind of site has no write lock.
-	 */
-	private static function begin(): bool {
-		self::end();
-		$settings = settings();
-		$kind     = isset( $settings['lock_kind'] ) ? $settings['lock_kind'] : '';
-		$locks    = locks( page_connection(), $kind );
-		if ( ! $locks || ! is_original() ) {
-			return false;
-		}
-		$name           = write_lock( get_current_blog_id() );
-		self::$written  = false;
-		self::$unlocked = false;
-		self::$lock     = $locks->take_within( $name, PAGE_WAITS_MS ) ? array( $locks, $name ) : null;
-		return true;
-	}
-
-	/**
-	 * Watches for the one UPDATE of the option, and lets it replace only what was read. With the next statement, whatever came
-	 * of it, the lock goes back: update_option() fires nothing when 0 rows changed.
+	 * Takes the place of core's UPDATE of the option.
+	 *
+	 * @param string $query What core is about to send.
+	 * @return string The same; or, where the merged option is written already, a SELECT of one row, which $wpdb counts as one
+	 *                row changed; of no row where it could not be written.
 	 */
 	public static function filter_query( $query ) {
 		global $wpdb;
-		if ( self::$written ) {
-			self::release();
+		if ( null === self::$change || 0 !== strpos( $query, "UPDATE `{$wpdb->options}` SET `option_value` = " ) || ! preg_match( "/ WHERE `option_name` = 'cron'\$/", $query ) ) {
 			return $query;
 		}
-		if ( 0 !== strpos( $query, "UPDATE `{$wpdb->options}` SET `option_value` = " ) || ! preg_match( "/ WHERE `option_name` = 'cron'\$/", $query ) ) {
-			return $query;
+		remove_filter( 'query', array( __CLASS__, 'filter_query' ), PHP_INT_MAX );
+		try {
+			$is_written = self::write_locked();
+		} catch ( Database_Error $e ) {
+			$is_written = false; // Core tells its caller: could_not_set. Nothing was written, nothing is lost in silence.
 		}
-		self::$written = true;
-		if ( self::$lock ) {
-			return $query . " AND MD5(`option_value`) = '" . md5( self::$over ) . "'";
-		}
-		self::$unlocked = true;
-		return self::write_unlocked() ? self::counting_query() : $query . ' AND 1 = 0';
+		self::$change = null;
+		return $is_written ? 'SELECT 1' : "SELECT 1 FROM {$wpdb->options} WHERE 1 = 0";
 	}
 
 	/**
-	 * Without the lock: reads, merges and writes until nobody came in between, a tenth of a second at most.
+	 * Writes under the write lock, or without it where it is not to be had in time.
 	 */
-	private static function write_unlocked(): bool {
-		global $wpdb;
-		remove_filter( 'query', array( __CLASS__, 'filter_query' ) );
-		$done = false;
-		for ( $i = 0; $i < 50 && ! $done; $i++ ) {
-			$text = (string) read_cron( page_connection() );
-			$row  = unpack_cron( $text );
-			if ( null === $row ) {
-				break;
+	private static function write_locked(): bool {
+		$locks = locks( page_connection(), settings()['lock_kind'] );
+		$name  = write_lock( get_current_blog_id() );
+		$ours  = $locks && $locks->take_within( $name, PAGE_WAITS_MS );
+		try {
+			return self::write();
+		} finally {
+			if ( $ours ) {
+				$locks->release( array( $name ) );
+			} else {
+				self::count_unlocked();
 			}
-			list( $merged ) = merge_cron( self::$change[0], self::$change[1], $row );
-			$sql            = "UPDATE {$wpdb->options} SET option_value = ? WHERE option_name = 'cron' AND MD5(option_value) = ?";
-			$done           = pack_args( $merged ) === $text || 0 < page_connection()->write( $sql, array( pack_args( $merged ), md5( $text ) ) );
-			usleep( $done ? 0 : random_int( 200, 2000 ) );
 		}
-		add_filter( 'query', array( __CLASS__, 'filter_query' ) );
-		return $done;
 	}
 
 	/**
-	 * Core's UPDATE would find nothing left to change and report a failure. This takes its place: it changes one row, and it
-	 * counts how often the lock was not had.
+	 * Reads, merges and writes until nobody came in between.
 	 */
-	private static function counting_query(): string {
-		return 'UPDATE ' . state_table() . ' SET updated_ms = updated_ms + 1 WHERE blog = ' . (int) get_current_blog_id() . " AND name = 'unlocked'";
+	private static function write(): bool {
+		global $wpdb;
+		for ( $try = 0; $try < self::TRIES; $try++ ) {
+			list( $text, $hash ) = self::read_latest();
+			$row                 = null === $text ? null : unpack_cron( $text );
+			if ( null === $row ) {
+				return false; // Whatever it holds, core would overwrite it with what little it understood.
+			}
+			list( $merged, $added ) = merge_cron( self::$change[0], self::$change[1], $row );
+			$after                  = pack_args( $merged );
+			// The hash is the server's: the column may have another character set than the connection.
+			$sql = "UPDATE {$wpdb->options} SET option_value = ? WHERE option_name = 'cron' AND MD5(option_value) = ?";
+			if ( $after === $text || 0 < page_connection()->write( $sql, array( $after, $hash ) ) ) {
+				self::$written  = $after;
+				self::$earliest = self::earliest( $added, $row );
+				return true;
+			}
+			usleep( random_int( 200, 2000 ) );
+		}
+		return false;
 	}
 
 	/**
-	 * The option was written.
+	 * The row's text and its hash. Inside a transaction of the page a plain SELECT shows an old state of the row; a locking one
+	 * shows the latest. It does not wait for a page that has the row in a long transaction: not longer than for the lock.
+	 */
+	private static function read_latest(): array {
+		global $wpdb;
+		$db    = page_connection();
+		$sql   = "SELECT option_value, MD5(option_value) AS hash FROM {$wpdb->options} WHERE option_name = 'cron'";
+		$until = hrtime( true ) + PAGE_WAITS_MS * 1000000;
+		$lock  = $db->for_update();
+		while ( true ) {
+			try {
+				$row = $db->row( $sql . ( '' === $lock ? '' : $lock . ' NOWAIT' ) );
+				break;
+			} catch ( Database_Error $e ) {
+				if ( 1064 === (int) $e->getCode() ) {
+					$row = $db->row( $sql . $lock ); // MySQL 5.7 and MariaDB 10.2 know no NOWAIT.
+					break;
+				}
+				if ( ! $e->is_busy() || hrtime( true ) >= $until ) {
+					throw $e;
+				}
+				usleep( 5000 );
+			}
+		}
+		return $row ? array( (string) $row['option_value'], (string) $row['hash'] ) : array( null, '' );
+	}
+
+	/**
+	 * The option was written: core has cached its own copy, the row has the merged one.
 	 */
 	public static function action_written(): void {
+		$written  = self::$written;
 		$earliest = self::$earliest;
-		if ( self::$unlocked ) {
-			forget_cached_cron(); // Core has cached its first merge, the row has the last.
+		self::forget();
+		if ( null !== $written ) {
+			$all = wp_load_alloptions();
+			if ( isset( $all['cron'] ) ) {
+				$all['cron'] = $written;
+				wp_cache_set( 'alloptions', $all, 'options' );
+			} else {
+				wp_cache_set( 'cron', $written, 'options' );
+			}
 		}
-		self::end();
 		if ( null !== $earliest ) {
 			notice_earlier( $earliest );
 		}
 	}
 
 	/**
-	 * The write is over, whatever came of it. Also the backstop at shutdown.
+	 * Nothing is under way any more.
 	 */
-	public static function end(): void {
-		self::release();
-		self::$over     = null;
-		self::$change   = array();
+	private static function forget(): void {
+		remove_filter( 'query', array( __CLASS__, 'filter_query' ), PHP_INT_MAX );
+		self::$change   = null;
+		self::$written  = null;
 		self::$earliest = null;
 	}
 
 	/**
-	 * Frees the lock; harmless when there is none.
+	 * Counts how often the lock was not had in time.
 	 */
-	private static function release(): void {
-		remove_filter( 'query', array( __CLASS__, 'filter_query' ) );
-		$lock          = self::$lock;
-		self::$lock    = null;
-		self::$written = false;
-		if ( $lock ) {
-			try {
-				$lock[0]->release( array( $lock[1] ) );
-			} catch ( Database_Error $e ) {
-				return; // The connection is gone, and the lock with it.
-			}
+	private static function count_unlocked(): void {
+		try {
+			page_connection()->write( 'UPDATE ' . state_table() . " SET updated_ms = updated_ms + 1 WHERE blog = ? AND name = 'unlocked'", array( get_current_blog_id() ) );
+		} catch ( Database_Error $e ) {
+			return;
 		}
 	}
 

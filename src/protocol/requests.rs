@@ -82,6 +82,8 @@ pub struct SettleBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batch: Option<String>,
     pub rest: bool,
+    /// The request of `batch` is known to be over: whatever its rows say, nobody works on them any more.
+    pub over: bool,
     pub timed_out: Vec<String>,
     /// Runs that were open when last seen: told whatever became of them.
     pub runs: Vec<String>,

@@ -36,6 +36,15 @@ enum Connection {
     Tcp(TcpStream),
 }
 
+impl Connection {
+    fn is_near(&self) -> bool {
+        match self {
+            Self::Unix(_) => true,
+            Self::Tcp(stream) => stream.peer_addr().is_ok_and(|peer| peer.ip().to_canonical().is_loopback()),
+        }
+    }
+}
+
 pub struct Stream {
     connection: Option<Connection>,
     /// Bytes that do not make a whole record yet; never more than two records.
@@ -44,6 +53,8 @@ pub struct Stream {
     head: Option<Vec<u8>>,
     pending: Option<Chunk>,
     seen_record: bool,
+    /// No network between: the end of the connection is the end of the process.
+    is_near: bool,
 }
 
 impl Client {
@@ -64,8 +75,15 @@ impl Client {
             Connection::Unix(stream) => write(stream, &message).await,
             Connection::Tcp(stream) => write(stream, &message).await,
         };
-        let buffer = Vec::with_capacity(16 * 1024);
-        Ok(Stream { connection: Some(connection), buffer, head: Some(Vec::new()), pending: None, seen_record: false })
+        let is_near = connection.is_near();
+        Ok(Stream {
+            connection: Some(connection),
+            buffer: Vec::with_capacity(16 * 1024),
+            head: Some(Vec::new()),
+            pending: None,
+            seen_record: false,
+            is_near,
+        })
     }
 
     async fn connect(&self) -> Result<Connection, Failure> {
@@ -188,7 +206,7 @@ impl Stream {
                 Connection::Tcp(stream) => read(stream, &mut self.buffer).await,
             };
             match read {
-                Ok(0) => return self.end(EndOfStream::Eof { death_proven: true }),
+                Ok(0) => return self.end(EndOfStream::Eof { death_proven: self.is_near }),
                 Ok(_) => {}
                 Err(error) => return self.end(EndOfStream::Reset(format!("the connection broke: {error}"))),
             }
@@ -253,10 +271,9 @@ impl Stream {
     }
 
     fn end_request(&mut self, content: &[u8]) -> Chunk {
-        let app_status = content.first_chunk::<4>().map_or(0, |bytes| u32::from_be_bytes(*bytes));
         let end = match content.get(4) {
             Some(2) => EndOfStream::Nothing(Failure::QueueFull),
-            _ => EndOfStream::EndRequest { app_status },
+            _ => EndOfStream::EndRequest,
         };
         match self.head.take() {
             // It ended before its head did: let what there is be explained.

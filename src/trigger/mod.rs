@@ -36,9 +36,7 @@ pub enum Item {
 #[derive(Debug, Clone, PartialEq)]
 pub enum EndOfStream {
     /// FastCGI's own end; an `exit` ends like this, too.
-    EndRequest {
-        app_status: u32,
-    },
+    EndRequest,
     /// The connection ended without END_REQUEST. On a unix socket and on loopback that proves the process dead.
     Eof {
         death_proven: bool,
@@ -57,12 +55,19 @@ pub enum EndOfStream {
 }
 
 impl EndOfStream {
+    /// Nobody works on the request any more. A web server in between ends its answers for reasons of its own, and a network
+    /// ends connections: neither proves anything.
+    pub fn is_over(&self) -> bool {
+        matches!(self, Self::EndRequest | Self::Eof { death_proven: true })
+    }
+
     /// For a call that did not give the frame that completes it.
     pub fn failure(self) -> Failure {
         match self {
             Self::Nothing(failure) => failure,
-            Self::EndRequest { .. } | Self::HttpEnd { .. } => Failure::Unclear("it ended early".into()),
-            Self::Eof { .. } => Failure::Unclear("the PHP process died".into()),
+            Self::EndRequest | Self::HttpEnd { .. } => Failure::Unclear("it ended early".into()),
+            Self::Eof { death_proven: true } => Failure::Unclear("the PHP process died".into()),
+            Self::Eof { death_proven: false } => Failure::Unclear("the connection ended early".into()),
             Self::Reset(why) => Failure::Unclear(why),
             Self::Gateway { status } => Failure::Unclear(format!("the web server gave up waiting (HTTP {status})")),
         }

@@ -102,6 +102,21 @@ mod fastcgi {
 
     const HEAD: &str = "Status: 200 OK\r\nContent-Type: application/x-wp-cron-runner\r\n\r\n";
 
+    #[test]
+    fn only_php_s_own_end_or_its_death_next_door_ends_a_request() {
+        let table = [
+            (EndOfStream::EndRequest, true),
+            (EndOfStream::Eof { death_proven: true }, true),
+            (EndOfStream::Eof { death_proven: false }, false),
+            (EndOfStream::HttpEnd { status: 200 }, false),
+            (EndOfStream::Gateway { status: 504 }, false),
+            (EndOfStream::Reset("broken".into()), false),
+        ];
+        for (end, expected) in table {
+            assert_eq!(end.is_over(), expected, "{end:?}");
+        }
+    }
+
     #[tokio::test]
     async fn a_whole_answer_has_its_end() {
         let (seen, end) = answered(|nonce| {
@@ -111,7 +126,7 @@ mod fastcgi {
             [bytes, end_request(0, 0)].concat()
         })
         .await;
-        assert_eq!((seen.as_str(), end), ("noise<7>more", EndOfStream::EndRequest { app_status: 0 }));
+        assert_eq!((seen.as_str(), end), ("noise<7>more", EndOfStream::EndRequest));
     }
 
     #[tokio::test]

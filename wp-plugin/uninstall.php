@@ -11,7 +11,7 @@ if ( ! defined( 'WP_UNINSTALL_PLUGIN' ) ) {
 	exit;
 }
 
-foreach ( array( 'settings', 'connection', 'locks', 'journal', 'endpoint' ) as $wp_cron_runner_file ) {
+foreach ( array( 'settings', 'connection', 'locks', 'journal' ) as $wp_cron_runner_file ) {
 	require_once __DIR__ . "/src/$wp_cron_runner_file.php";
 }
 drop_tables();

@@ -112,6 +112,7 @@ function deactivate(): void {
 		$locks = locks( $db, settings()['lock_kind'] );
 		settle_runs( $db, $locks, array( 'leave' => true ) );
 		save_settings( array( 'seen' => 0 ) );
+		delete_transient( 'doing_cron' );
 	} catch ( \Throwable $e ) {
 		error_log( 'wp-cron-runner: ' . $e->getMessage() ); // phpcs:ignore WordPress.PHP.DevelopmentFunctions
 	}

@@ -56,6 +56,12 @@ final class Batch {
 	 */
 	public $lanes = 1;
 	/**
+	 * The longest time limit of an event, in seconds.
+	 *
+	 * @var int
+	 */
+	public $longest = 600;
+	/**
 	 * Policies for interrupted runs: [hook glob, hold or drop].
 	 *
 	 * @var array
@@ -190,6 +196,7 @@ function plan( Batch $batch, array $due, int $now ): array {
 	$plan      = array( 'take' => array(), 'locks' => array(), 'busy' => array() );
 	$blog      = get_current_blog_id();
 	$schedules = $due ? wp_get_schedules() : array();
+	$running   = $due ? running_events( $batch ) : array();
 	while ( $due && count( $plan['take'] ) < $want ) {
 		$some  = array_splice( $due, 0, $want - count( $plan['take'] ) );
 		$names = array();
@@ -201,8 +208,8 @@ function plan( Batch $batch, array $due, int $now ): array {
 		foreach ( $some as $i => $one ) {
 			list( $timestamp, $hook, $key, $event ) = $one;
 			$why_not                                = array( 'hook' => printable( $hook ), 'key' => $key, 'due_at' => $timestamp, 'run' => null );
-			if ( ! in_array( $names[ $i ], $plan['locks'], true ) ) {
-				$plan['busy'][] = array_merge( $why_not, array( 'run' => holder( $batch->db, $hook, $key ) ) );
+			if ( isset( $running[ $names[ $i ] ] ) || ! in_array( $names[ $i ], $plan['locks'], true ) ) {
+				$plan['busy'][] = array_merge( $why_not, array( 'run' => $running[ $names[ $i ] ] ?? null ) );
 				continue;
 			}
 			$next = next_of( $timestamp, $hook, $event, $schedules, $now );
@@ -217,10 +224,17 @@ function plan( Batch $batch, array $due, int $now ): array {
 }
 
 /**
- * Which run holds the lock of this event, as far as the journal knows.
+ * Events that run, as the journal knows: name of the event lock => run id. Their locks say the same, unless the database was
+ * restarted meanwhile and dropped them.
  */
-function holder( Connection $db, string $hook, string $key ): ?string {
-	return $db->value( 'SELECT run FROM ' . journal_table() . " WHERE blog = ? AND state = 'running' AND event_key = ? AND hook = ?", array( get_current_blog_id(), $key, $hook ) );
+function running_events( Batch $batch ): array {
+	$running = array();
+	foreach ( $batch->db->rows( 'SELECT ' . ROW_COLUMNS . ' FROM ' . journal_table() . " WHERE blog = ? AND state = 'running'", array( get_current_blog_id() ) ) as $row ) {
+		if ( 'dead' !== process_state( $batch->db, $batch->locks, $row ) ) {
+			$running[ event_lock( (int) $row['blog'], $row['hook'], $row['event_key'] ) ] = $row['run'];
+		}
+	}
+	return $running;
 }
 
 /**
@@ -291,6 +305,7 @@ function take_out( Batch $batch, array &$cron, array $take ): array {
 			'pid'         => (int) getmypid(),
 			'pid_start'   => process_start( (int) getmypid() ),
 			'claimed_ms'  => now_ms(),
+			'limit_s'     => $batch->longest,
 			'lock'        => $lock,
 		);
 	}
@@ -335,9 +350,10 @@ function give_back( Connection $db, Locks $locks, array $rows ): array {
 		$locks,
 		static function ( array &$cron ) use ( $db, $rows ): array {
 			$decided = array();
+			$before  = $cron; // Two occurrences of one event share their next: giving back the first must not make the second look unscheduled.
 			foreach ( $rows as $row ) {
 				$next = null === $row['next_at'] ? null : (int) $row['next_at'];
-				if ( null !== $next && ! isset( $cron[ $next ][ $row['hook'] ][ $row['event_key'] ] ) ) {
+				if ( null !== $next && ! isset( $before[ $next ][ $row['hook'] ][ $row['event_key'] ] ) ) {
 					$to = 'skipped';
 				} else {
 					$to = 'given_back';

@@ -42,17 +42,17 @@ final class Execution {
 	 */
 	private $ended = null;
 	/**
-	 * What wp_die() was called with, or null.
-	 *
-	 * @var array|null
-	 */
-	private $died = null;
-	/**
 	 * The earliest time that the runner was told.
 	 *
 	 * @var int|null
 	 */
 	private $told_next = null;
+	/**
+	 * An earlier time that could not be told yet.
+	 *
+	 * @var int|null
+	 */
+	private $untold = null;
 	/**
 	 * Did the database go away, and our locks with it?
 	 *
@@ -101,9 +101,7 @@ final class Execution {
 		}
 		wp_raise_memory_limit( 'cron' );
 		register_shutdown_function( array( $this, 'shutdown' ) );
-		foreach ( array( 'wp_die_handler', 'wp_die_ajax_handler', 'wp_die_json_handler', 'wp_die_xml_handler' ) as $filter ) {
-			add_filter( $filter, array( $this, 'filter_wp_die_handler' ), PHP_INT_MAX );
-		}
+		Death::watch();
 		do {
 			$claimed = $this->claim_more();
 			if ( is_string( $claimed ) ) {
@@ -218,11 +216,10 @@ final class Execution {
 		global $wpdb;
 		$error                   = null;
 		$note                    = false === has_action( $row['hook'] ) && false === has_action( 'all' ) ? 'no callback' : null;
-		$this->died              = null;
 		$this->running           = $row;
 		$this->running['queries'] = (int) $wpdb->num_queries;
 		$this->running['since']  = hrtime( true );
-		error_clear_last();
+		Death::expect_none();
 		if ( function_exists( 'memory_reset_peak_usage' ) ) {
 			memory_reset_peak_usage();
 		}
@@ -243,6 +240,7 @@ final class Execution {
 		while ( ob_get_level() > 0 && @ob_end_flush() ) { // phpcs:ignore WordPress.PHP.NoSilencedErrors
 			continue;
 		}
+		$this->tell_untold();
 		if ( end_open_transaction() ) {
 			$note = trim( (string) $note . ' left a transaction open: rolled back' );
 		}
@@ -367,9 +365,23 @@ final class Execution {
 	public function tell_next( int $next ): bool {
 		if ( $this->frames && ( null === $this->told_next || $next < $this->told_next ) ) {
 			$this->told_next = $next;
-			$this->report( array( 't' => 'next', 'next' => $next ) );
+			$this->untold    = $next;
+			// A hook that collects its output (a cached page, a mail) must not find our frame in it.
+			if ( 0 === ob_get_level() ) {
+				$this->tell_untold();
+			}
 		}
 		return null !== $this->frames;
+	}
+
+	/**
+	 * Says it, once nobody collects output any more.
+	 */
+	private function tell_untold(): void {
+		if ( null !== $this->untold ) {
+			$this->report( array( 't' => 'next', 'next' => $this->untold ) );
+			$this->untold = null;
+		}
 	}
 
 	/**
@@ -393,23 +405,6 @@ final class Execution {
 	}
 
 	/**
-	 * Notes what wp_die() was called with, then lets it go on as it would.
-	 */
-	public function filter_wp_die_handler( $handler ) {
-		return function ( $message = '', $title = '', $args = array() ) use ( $handler ) {
-			$trace      = debug_backtrace( DEBUG_BACKTRACE_IGNORE_ARGS, 6 ); // phpcs:ignore WordPress.PHP.DevelopmentFunctions
-			$this->died = array( 'message' => is_wp_error( $message ) ? $message->get_error_message() : ( is_scalar( $message ) ? (string) $message : '' ), 'file' => null, 'line' => null );
-			foreach ( $trace as $frame ) {
-				if ( isset( $frame['function'], $frame['file'] ) && 'wp_die' === $frame['function'] ) {
-					$this->died['file'] = $frame['file'];
-					$this->died['line'] = $frame['line'];
-				}
-			}
-			return call_user_func( $handler, $message, $title, $args );
-		};
-	}
-
-	/**
 	 * The process ends. If an event is running, it was that event's doing: exit, a fatal error, no memory, no time.
 	 */
 	public function shutdown(): void {
@@ -421,7 +416,7 @@ final class Execution {
 		try {
 			$event_did_it = null !== $this->running;
 			if ( $event_did_it ) {
-				list( $outcome, $error, $note ) = $this->cause_of_death();
+				list( $outcome, $error, $note ) = Death::cause();
 				$this->end( $outcome, $error, $this->tidy( $note ) );
 			}
 			$this->write_end( null );
@@ -438,57 +433,4 @@ final class Execution {
 		}
 		self::$current = null;
 	}
-
-	/**
-	 * Outcome, error and note of an event that ended its process.
-	 */
-	private function cause_of_death(): array {
-		$last  = error_get_last();
-		$fatal = E_ERROR | E_PARSE | E_CORE_ERROR | E_COMPILE_ERROR | E_USER_ERROR | E_RECOVERABLE_ERROR;
-		if ( $last && ( $last['type'] & $fatal ) ) {
-			$late    = 0 === strpos( $last['message'], 'Maximum execution time' );
-			$message = strtok( $last['message'], "\n" );
-			return array( $late ? 'timed_out' : 'failed', array( 'message' => $message, 'file' => $last['file'], 'line' => $last['line'] ), null );
-		}
-		if ( $this->died && '' !== trim( wp_strip_all_tags( $this->died['message'] ) ) ) {
-			return array( 'failed', array( 'message' => wp_strip_all_tags( $this->died['message'] ), 'file' => $this->died['file'], 'line' => $this->died['line'] ), 'wp_die' );
-		}
-		$where = $this->died && $this->died['file'] ? " at {$this->died['file']}:{$this->died['line']}" : '';
-		return array( 'ok', null, 'exit' . $where );
-	}
-}
-
-/**
- * Rolls back a transaction that a hook left open on $wpdb; else it would hold its rows until the process ends.
- *
- * @return bool Was there one, as far as the server tells? (MySQL does not; there it is rolled back without a word.)
- */
-function end_open_transaction(): bool {
-	global $wpdb;
-	try {
-		if ( is_sqlite() ) {
-			return sqlite_rollback();
-		}
-		$is_mariadb = false !== stripos( $wpdb->db_server_info(), 'mariadb' );
-		if ( $is_mariadb && '1' !== page_connection()->value( 'SELECT @@in_transaction' ) ) {
-			return false;
-		}
-		page_connection()->write( 'ROLLBACK' );
-		return $is_mariadb;
-	} catch ( Database_Error $e ) {
-		return false;
-	}
-}
-
-/**
- * The same for the drop-in: a second connection could not write before it is over.
- */
-function sqlite_rollback(): bool {
-	global $wpdb;
-	$driver = $wpdb->dbh;
-	if ( ! is_object( $driver ) || ! method_exists( $driver, 'inTransaction' ) || ! $driver->inTransaction() ) {
-		return false;
-	}
-	$driver->rollBack();
-	return true;
 }

@@ -15,7 +15,7 @@ const FINAL_STATE = "('ok','failed','timed_out','interrupted','skipped')";
 const OPEN_STATE  = "('claimed','running')";
 
 /** Columns of a row as it is reported; the arguments stay here. */
-const ROW_COLUMNS = 'run, blog, state, `then`, batch, hook, event_key, due_at, schedule, next_at, next_added, runner, run_trigger, host, pid, pid_start, claimed_ms, started_ms, ended_ms, took_ms, peak_memory, queries, error, note, reason';
+const ROW_COLUMNS = 'run, blog, state, `then`, batch, hook, event_key, due_at, schedule, next_at, next_added, runner, run_trigger, host, pid, pid_start, claimed_ms, limit_s, started_ms, ended_ms, took_ms, peak_memory, queries, error, note, reason';
 
 /**
  * The journal's table. One for a whole network, the blog is in a column.
@@ -65,6 +65,7 @@ function create_tables(): void {
 		pid bigint NOT NULL,
 		pid_start varchar(40) NOT NULL,
 		claimed_ms bigint NOT NULL,
+		limit_s bigint NOT NULL,
 		started_ms bigint DEFAULT NULL,
 		ended_ms bigint DEFAULT NULL,
 		took_ms bigint DEFAULT NULL,
@@ -157,6 +158,17 @@ function prune( Connection $db ): void {
 	$db->write( 'DELETE FROM ' . state_table() . " WHERE blog = ? AND name LIKE 'nonce:%' AND updated_ms < ?", array( $blog, $now - 3 * WINDOW_MS ) );
 	$db->write( 'DELETE FROM ' . journal_table() . " WHERE blog = ? AND ended_ms < ? AND state IN ('ok','skipped','given_back')", array( $blog, $now - $week ) );
 	$db->write( 'DELETE FROM ' . journal_table() . " WHERE blog = ? AND ended_ms < ? AND `then` <> 'held' AND state IN " . FINAL_STATE, array( $blog, $now - 4 * $week ) );
+}
+
+/**
+ * The same, at most once an hour.
+ */
+function prune_hourly( Connection $db ): void {
+	$last = get_state( $db, 'pruned' );
+	if ( abs( now_ms() - (int) ( $last['at_ms'] ?? 0 ) ) > HOUR_IN_SECONDS * 1000 ) {
+		set_state( $db, 'pruned', array( 'at_ms' => now_ms() ) );
+		prune( $db );
+	}
 }
 
 /**

@@ -267,3 +267,13 @@ function prove_lock_kind(): string {
 	}
 	return $names === $first && array() === $second ? 'session-lock' : 'lease-row';
 }
+
+/**
+ * Removes the directory of file locks. Nothing is claimed any more, so nobody needs them.
+ */
+function delete_lock_dir(): void {
+	if ( is_sqlite() && is_dir( lock_dir() ) ) {
+		array_map( 'unlink', (array) glob( lock_dir() . '/*.lock' ) );
+		@rmdir( lock_dir() ); // phpcs:ignore WordPress.PHP.NoSilencedErrors,WordPress.WP.AlternativeFunctions
+	}
+}

@@ -31,7 +31,10 @@ function govern_page_load_cron(): void {
 	}
 	if ( $alive ) {
 		remove_action( 'init', 'wp_cron' );
-	} elseif ( can_stand_in() && ! ( defined( 'ALTERNATE_WP_CRON' ) && ALTERNATE_WP_CRON ) ) {
+	} elseif ( can_stand_in() && defined( 'ALTERNATE_WP_CRON' ) && ALTERNATE_WP_CRON ) {
+		// Core runs wp-cron.php inside this very page; it asks for what is ready when all else is loaded.
+		add_filter( 'pre_get_ready_cron_jobs', __NAMESPACE__ . '\filter_ready_within_page', PHP_INT_MAX );
+	} elseif ( can_stand_in() ) {
 		remove_action( 'init', 'wp_cron' );
 		add_action( 'shutdown', __NAMESPACE__ . '\action_spawn' );
 	}
@@ -75,6 +78,19 @@ function action_spawn(): void {
 }
 
 /**
+ * ALTERNATE_WP_CRON: wp-cron.php was included by a page and is about to run what is ready. We do it instead.
+ */
+function filter_ready_within_page( $ready ) {
+	if ( defined( 'DOING_CRON' ) ) {
+		remove_filter( 'pre_get_ready_cron_jobs', __NAMESPACE__ . '\filter_ready_within_page', PHP_INT_MAX );
+		action_stand_in();
+		// It has added this filter where it did the work; one that is added meanwhile is not asked any more.
+		return has_filter( 'pre_get_ready_cron_jobs', '__return_empty_array' ) ? array() : $ready;
+	}
+	return $ready;
+}
+
+/**
  * Somebody calls wp-cron.php although the runner is alive: remembered, so that `status` and `doctor` can name him.
  */
 function action_stray_call(): void {
@@ -111,6 +127,7 @@ function seen_lately( Connection $db ): bool {
  * Core's loop does nothing afterwards. It runs only where this one could not even begin.
  */
 function action_stand_in(): void {
+	require_once __DIR__ . '/death.php';
 	require_once __DIR__ . '/execute.php';
 	try {
 		$db    = own_connection();
@@ -122,8 +139,12 @@ function action_stand_in(): void {
 			return;
 		}
 		$batch = new Batch( bin2hex( random_bytes( 16 ) ), $db, (int) $owner['epoch'], PAGE_LOAD, PAGE_LOAD );
-		settle_runs( $db, $batch->locks, array() );
+		// The tables can be used: whatever comes now (a lock that is not to be had), core's loop would run beside our locks.
 		add_filter( 'pre_get_ready_cron_jobs', '__return_empty_array', PHP_INT_MAX );
+		if ( ! empty( settings()['settled'] ) ) {
+			save_settings( array( 'settled' => false ) ); // Until this pass has come to its end.
+		}
+		settle_runs( $db, $batch->locks, array() );
 		( new Execution( $batch, null ) )->work( PAGE_LOAD_BUDGET_MS );
 		if ( ! open_rows( $db ) ) {
 			save_settings( array( 'settled' => true ) );

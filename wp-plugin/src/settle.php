@@ -23,7 +23,9 @@ function process_state( Connection $db, Locks $locks, array $row ): string {
 	if ( '' !== $row['pid_start'] && host_name() === $row['host'] && process_start( (int) $row['pid'] ) !== $row['pid_start'] ) {
 		return 'dead';
 	}
-	return 'unknown';
+	// No connection is held open for longer than the limit and an hour (own_connection).
+	$latest = (int) $row['claimed_ms'] + ( (int) $row['limit_s'] + HOUR_IN_SECONDS ) * 1000;
+	return now_ms() > $latest ? 'dead' : 'unknown';
 }
 
 /**
@@ -41,7 +43,8 @@ function database_up_since( Connection $db ): int {
 /**
  * Settles every open row whose process is proven dead, and the claimed rest of a batch where that is asked for.
  *
- * @param array $ask rest_of (a batch whose process lives), leave (all such batches), timed_out (run ids), policies.
+ * @param array $ask rest_of (a batch whose process lives), leave (all such batches), over (a batch whose request has ended: the
+ *                   runner saw it), timed_out (run ids), policies.
  * @return array The run ids that this call decided.
  */
 function settle_runs( Connection $db, Locks $locks, array $ask ): array {
@@ -52,7 +55,8 @@ function settle_runs( Connection $db, Locks $locks, array $ask ): array {
 	foreach ( $full as $row ) {
 		$rest = 'claimed' === $row['state'] && ( ! empty( $ask['leave'] ) || ( isset( $ask['rest_of'] ) && $row['batch'] === $ask['rest_of'] ) );
 		if ( ! $rest && ! isset( $known[ $row['batch'] ] ) ) {
-			$known[ $row['batch'] ] = process_state( $db, $locks, $row );
+			$is_over                = isset( $ask['over'] ) && $row['batch'] === $ask['over'] && ! $locks->is_held( batch_lock( $row['batch'] ) );
+			$known[ $row['batch'] ] = $is_over ? 'dead' : process_state( $db, $locks, $row );
 		}
 		if ( ! $rest && 'dead' !== $known[ $row['batch'] ] ) {
 			continue;

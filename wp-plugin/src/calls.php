@@ -1,0 +1,287 @@
+<?php
+/**
+ * The answers to the runner's calls: due, inspect, end, settle, run.
+ *
+ * @package WP_Cron_Runner
+ */
+
+namespace WP_Cron_Runner;
+
+/**
+ * Are the tables there? Known without a query.
+ */
+function has_tables(): bool {
+	return SCHEMA === ( settings()['schema'] ?? 0 );
+}
+
+/**
+ * `due`: the timetable, and who looks after it.
+ */
+function answer_due( Frames $frames, array $ask ): void {
+	global $wp_version;
+	$db   = page_connection();
+	$text = read_cron( $db );
+	$cron = null === $text ? array() : unpack_cron( $text );
+	if ( null === $cron ) {
+		throw new Corrupt_Cron();
+	}
+	if ( ! empty( $ask['list'] ) ) {
+		list_events( $frames, $cron );
+	}
+	$tables = has_tables();
+	$owner  = null;
+	if ( $tables ) {
+		owner_was_here( $db, (string) ( $ask['owner'] ?? '' ), (int) ( $ask['expect_ms'] ?? 0 ) );
+		$owner = owner( $db );
+	}
+	$about = array(
+		't'               => 'due',
+		'v'               => PROTOCOL,
+		'install'         => install_id(),
+		'plugin'          => VERSION,
+		'php'             => PHP_VERSION,
+		'wp'              => (string) $wp_version,
+		'now_ms'          => now_ms(),
+		'open'            => $tables ? array_map( __NAMESPACE__ . '\report_open', open_rows( $db ) ) : array(),
+		'epoch'           => $owner ? $owner['epoch'] : 0,
+		'owner'           => $owner && '' !== $owner['id'] ? array( 'id' => $owner['id'], 'name' => $owner['name'], 'expected_ms' => $owner['expected_ms'], 'left' => $owner['left'] ) : null,
+		'lock_kind'       => settings()['lock_kind'] ?? null,
+		'disable_wp_cron' => defined( 'DISABLE_WP_CRON' ) && DISABLE_WP_CRON,
+		'stray'           => $tables ? get_state( $db, 'stray' ) : null,
+		'held'            => $tables ? (int) $db->value( 'SELECT COUNT(*) FROM ' . journal_table() . " WHERE blog = ? AND state IN ('timed_out','interrupted') AND `then` = 'held'", array( get_current_blog_id() ) ) : 0,
+		'tables'          => $tables,
+	);
+	$frames->send( array_merge( $about, timetable( $cron, time() ) ) );
+}
+
+/**
+ * Every event, one frame each.
+ */
+function list_events( Frames $frames, array $cron ): void {
+	foreach ( each_event( $cron ) as list( $timestamp, $hook, $key, $event ) ) {
+		$args = (string) json_encode( $event['args'] ?? array(), JSON_INVALID_UTF8_SUBSTITUTE | JSON_UNESCAPED_SLASHES | JSON_PARTIAL_OUTPUT_ON_ERROR ); // phpcs:ignore WordPress.WP.AlternativeFunctions
+		$frames->send(
+			array(
+				't'        => 'event',
+				'hook'     => printable( $hook ),
+				'key'      => $key,
+				'due_at'   => $timestamp,
+				'schedule' => empty( $event['schedule'] ) ? null : (string) $event['schedule'],
+				'interval' => isset( $event['interval'] ) ? (int) $event['interval'] : null,
+				'args'     => strlen( $args ) > 4096 ? substr( $args, 0, 4096 ) . '...' : $args,
+			)
+		);
+	}
+}
+
+/**
+ * An open row as `due` and `settle` tell it.
+ */
+function report_open( array $row ): array {
+	return array_intersect_key( report_row( $row ), array_flip( array( 'run', 'hook', 'state', 'batch', 'due_at', 'schedule', 'started_ms', 'pid', 'host', 'runner', 'trigger' ) ) );
+}
+
+/**
+ * `inspect`: one run, and whether its process lives.
+ */
+function answer_inspect( Frames $frames, array $ask ): void {
+	$db    = page_connection();
+	$row   = has_tables() ? journal_row( $db, (string) ( $ask['run'] ?? '' ) ) : null;
+	$locks = locks( $db, (string) ( settings()['lock_kind'] ?? '' ) );
+	$state = $row && $locks ? process_state( $db, $locks, $row ) : 'unknown';
+	$frames->send( array( 't' => 'inspect', 'row' => $row ? report_row( $row ) : null, 'process' => $state ) );
+}
+
+/**
+ * `end`: ends the process of a run that is past its limit. Same user, so no privilege is needed.
+ */
+function answer_end( Frames $frames, array $ask, string $nonce ): void {
+	$db  = page_connection();
+	$run = (string) ( $ask['run'] ?? '' );
+	if ( ! has_tables() || ! use_nonce( $db, $nonce ) ) {
+		throw new Refused( 409, 'E_REPLAY' );
+	}
+	$row = journal_row( $db, $run );
+	if ( ! $row || 'running' !== $row['state'] ) {
+		throw new Refused( 409, 'E_STATE', array( 'state' => $row ? $row['state'] : null, 'message' => "run $run does not run" ) );
+	}
+	$pid    = (int) $row['pid'];
+	$signal = 'none';
+	$reason = null;
+	if ( host_name() !== $row['host'] || '' === $row['pid_start'] || process_start( $pid ) !== $row['pid_start'] ) {
+		$reason = "process $pid of {$row['host']} is not to be seen from here";
+	} elseif ( ! function_exists( 'posix_kill' ) ) {
+		$reason = 'PHP has no posix_kill()';
+	} else {
+		// The worker may have gone on to another request meanwhile: the lock says whether it still is this one.
+		$locks = locks( $db, (string) settings()['lock_kind'] );
+		foreach ( array( 'TERM' => 15, 'KILL' => 9 ) as $name => $number ) {
+			if ( $locks && $locks->is_held( batch_lock( $row['batch'] ) ) && posix_kill( $pid, $number ) ) {
+				$signal = $name;
+				wait_for_end( $pid, $row['pid_start'], 15 === $number ? 2000 : 1000 );
+			}
+		}
+	}
+	$frames->send( array( 't' => 'ended', 'run' => $run, 'alive' => '' !== $row['pid_start'] && process_start( $pid ) === $row['pid_start'], 'signal' => $signal, 'reason' => $reason ) );
+}
+
+/**
+ * Waits until a process is gone, at most so many milliseconds.
+ */
+function wait_for_end( int $pid, string $start, int $ms ): void {
+	for ( $i = 0; $i < $ms / 10 && process_start( $pid ) === $start; $i++ ) {
+		usleep( 10000 );
+	}
+}
+
+/**
+ * `settle`: take over, settle what died, give back, requeue, drop, leave.
+ */
+function answer_settle( Frames $frames, array $ask, string $nonce ): void {
+	$id = (string) ( $ask['owner'] ?? '' );
+	if ( ! empty( $ask['take'] ) ) {
+		prepare_site( $ask );
+	} elseif ( ! has_tables() ) {
+		throw new Refused( 409, 'unknown_epoch', array( 'epoch' => 0, 'message' => 'no runner has taken over this site yet' ) );
+	}
+	$db    = own_connection();
+	$locks = locks( $db, (string) ( settings()['lock_kind'] ?? '' ) );
+	if ( ! $locks ) {
+		throw new Refused( 500, 'E_LOCKS', array( 'message' => 'this database can hold no session lock, and this version has no other kind for it' ) );
+	}
+	if ( ! use_nonce( $db, $nonce ) ) {
+		throw new Refused( 409, 'E_REPLAY' );
+	}
+	$extra = decide( $db, $locks, $ask, $id );
+	if ( ! empty( $ask['leave'] ) ) {
+		// Before the rest is given back, or it would be claimed again.
+		owner_leaves( $db, $id );
+		delete_transient( 'doing_cron' );
+	}
+	$frames->send( array_merge( settled( $db, $locks, $ask ), $extra ) );
+	if ( ! empty( $ask['uninstall'] ) ) {
+		drop_tables();
+		delete_option( OPTION );
+		delete_transient( 'doing_cron' );
+		delete_lock_dir();
+	} else {
+		prune_hourly( $db );
+	}
+}
+
+/**
+ * Makes the site ready for a runner: tables, lock kind, and what page views have to know.
+ */
+function prepare_site( array $ask ): void {
+	$now = settings();
+	if ( ! has_tables() ) {
+		create_tables();
+		set_state( page_connection(), 'unlocked', array() );
+		page_connection()->write( 'UPDATE ' . state_table() . " SET updated_ms = 0 WHERE blog = ? AND name = 'unlocked'", array( get_current_blog_id() ) );
+	}
+	$kind = VERSION === ( $now['lock_version'] ?? '' ) && ! empty( $now['lock_kind'] ) ? $now['lock_kind'] : prove_lock_kind();
+	$want = array(
+		'install'      => install_id(),
+		'schema'       => SCHEMA,
+		'lock_kind'    => $kind,
+		'lock_version' => VERSION,
+		'listen'       => preg_match( '/^[\w.:\[\]-]{1,80}$/', (string) ( $ask['url'] ?? '' ) ) ? (string) $ask['url'] : '',
+		'grace'        => (int) ( $ask['grace_s'] ?? 600 ),
+	);
+	if ( array_intersect_key( $now, $want ) != $want ) { // phpcs:ignore Universal.Operators.StrictComparisons -- order does not matter.
+		save_settings( $want );
+	}
+}
+
+/**
+ * The part of `settle` that needs the right to do it: the owner's epoch, or becoming the owner.
+ */
+function decide( Connection $db, Locks $locks, array $ask, string $id ): array {
+	if ( isset( $ask['requeue'] ) ) {
+		$row = requeue( $db, $locks, (string) $ask['requeue'] );
+		notice_earlier( time() ); // Who asked is not always who looks after the site.
+		return array( 'requeued' => report_row( $row ) );
+	}
+	if ( isset( $ask['drop'] ) ) {
+		return array( 'dropped' => report_row( drop_run( $db, (string) $ask['drop'] ) ) );
+	}
+	if ( ! empty( $ask['take'] ) ) {
+		take_over( $db, $id, (string) ( $ask['runner'] ?? '' ), (int) ( $ask['expect_ms'] ?? 0 ), (int) ( $ask['epoch'] ?? 0 ) );
+		save_settings( array( 'seen' => time(), 'settled' => false ) );
+		// A wp-cron.php that is running now has a list of what was due. It looks at this before each event, and ends where it
+		// finds another's mark.
+		set_transient( 'doing_cron', sprintf( '%.22F', microtime( true ) ) );
+	} elseif ( empty( $ask['leave'] ) && empty( $ask['uninstall'] ) ) {
+		check_epoch( $db, (int) ( $ask['epoch'] ?? 0 ) );
+	}
+	return array();
+}
+
+/**
+ * Settles, and tells all that the runner may not know yet.
+ */
+function settled( Connection $db, Locks $locks, array $ask ): array {
+	$blog    = get_current_blog_id();
+	$batch   = isset( $ask['batch'] ) ? (string) $ask['batch'] : null;
+	$decided = settle_runs(
+		$db,
+		$locks,
+		array(
+			'rest_of'   => empty( $ask['rest'] ) ? null : $batch,
+			'leave'     => ! empty( $ask['leave'] ) || ! empty( $ask['take'] ),
+			'over'      => empty( $ask['over'] ) ? null : $batch,
+			'timed_out' => (array) ( $ask['timed_out'] ?? array() ),
+			'policies'  => (array) ( $ask['policies'] ?? array() ),
+		)
+	);
+	$rows  = array();
+	$where = array();
+	$asked = array_filter( (array) ( $ask['runs'] ?? array() ), 'is_string' );
+	foreach ( array_chunk( array_merge( $decided, $asked ), 200 ) as $some ) {
+		$where[] = array( "state NOT IN ('claimed','running') AND run IN (" . implode( ', ', array_fill( 0, count( $some ), '?' ) ) . ')', $some );
+	}
+	if ( null !== $batch ) {
+		$where[] = array( "batch = ? AND state NOT IN ('claimed','running')", array( $batch ) );
+	}
+	if ( isset( $ask['since_ms'] ) ) {
+		$where[] = array( 'ended_ms >= ? AND state IN ' . FINAL_STATE, array( (int) $ask['since_ms'] ) );
+	}
+	foreach ( $where as list( $condition, $values ) ) {
+		foreach ( $db->rows( 'SELECT ' . ROW_COLUMNS . ' FROM ' . journal_table() . " WHERE blog = ? AND $condition ORDER BY ended_ms LIMIT 501", array_merge( array( $blog ), $values ) ) as $row ) {
+			$rows[ $row['run'] ] = report_row( $row );
+		}
+	}
+	$cron = unpack_cron( (string) read_cron( $db ) );
+	return array_merge(
+		array(
+			't'         => 'settled',
+			'epoch'     => owner( $db )['epoch'],
+			'lock_kind' => settings()['lock_kind'] ?? null,
+			'install'   => install_id(),
+			'settled'   => array_slice( array_values( $rows ), 0, 500 ),
+			'more'      => count( $rows ) > 500,
+			'open'      => array_map( __NAMESPACE__ . '\report_open', open_rows( $db ) ),
+			'now_ms'    => now_ms(),
+		),
+		timetable( (array) $cron, time() )
+	);
+}
+
+/**
+ * `run`: claim and execute.
+ */
+function answer_run( Frames $frames, array $ask, string $nonce ): void {
+	require_once __DIR__ . '/death.php';
+	require_once __DIR__ . '/execute.php';
+	if ( ! has_tables() ) {
+		throw new Refused( 409, 'unknown_epoch', array( 'epoch' => 0, 'message' => 'no runner has taken over this site yet' ) );
+	}
+	$db              = own_connection( (int) ( $ask['longest_s'] ?? 600 ) );
+	$batch           = new Batch( $nonce, $db, (int) ( $ask['epoch'] ?? 0 ), (string) ( $ask['runner'] ?? '' ), substr( (string) ( $ask['trigger'] ?? '' ), 0, 20 ) );
+	$batch->lanes    = max( 1, (int) ( $ask['lanes'] ?? 1 ) );
+	$batch->policies = (array) ( $ask['policies'] ?? array() );
+	$batch->longest  = max( 1, (int) ( $ask['longest_s'] ?? 600 ) );
+	( new Execution( $batch, $frames ) )->work( (int) ( $ask['budget_ms'] ?? 60000 ) );
+	prune_hourly( $db );
+	owner_was_here( $db, (string) ( $ask['owner'] ?? '' ), (int) ( $ask['expect_ms'] ?? 0 ) );
+}

@@ -1,0 +1,108 @@
+<?php
+/**
+ * What an event may do to its process: end it, or leave something behind in it.
+ *
+ * @package WP_Cron_Runner
+ */
+
+namespace WP_Cron_Runner;
+
+/**
+ * Why the process ends while an event is running.
+ */
+final class Death {
+	/**
+	 * What wp_die() was called with: message, file, line; or null.
+	 *
+	 * @var array|null
+	 */
+	private static $died = null;
+
+	/**
+	 * Begins to listen for wp_die().
+	 */
+	public static function watch(): void {
+		foreach ( array( 'wp_die_handler', 'wp_die_ajax_handler', 'wp_die_json_handler', 'wp_die_xml_handler' ) as $filter ) {
+			add_filter( $filter, array( __CLASS__, 'filter_wp_die_handler' ), PHP_INT_MAX );
+		}
+	}
+
+	/**
+	 * The next event begins: what was before is not its doing.
+	 */
+	public static function expect_none(): void {
+		self::$died = null;
+		error_clear_last();
+	}
+
+	/**
+	 * Notes what wp_die() was called with, then lets it go on as it would.
+	 */
+	public static function filter_wp_die_handler( $handler ) {
+		return static function ( $message = '', $title = '', $args = array() ) use ( $handler ) {
+			$trace      = debug_backtrace( DEBUG_BACKTRACE_IGNORE_ARGS, 6 ); // phpcs:ignore WordPress.PHP.DevelopmentFunctions
+			self::$died = array( 'message' => is_wp_error( $message ) ? $message->get_error_message() : ( is_scalar( $message ) ? (string) $message : '' ), 'file' => null, 'line' => null );
+			foreach ( $trace as $frame ) {
+				if ( isset( $frame['function'], $frame['file'] ) && 'wp_die' === $frame['function'] ) {
+					self::$died['file'] = $frame['file'];
+					self::$died['line'] = $frame['line'];
+				}
+			}
+			return call_user_func( $handler, $message, $title, $args );
+		};
+	}
+
+	/**
+	 * Outcome, error and note of an event that ended its process.
+	 */
+	public static function cause(): array {
+		$last  = error_get_last();
+		$fatal = E_ERROR | E_PARSE | E_CORE_ERROR | E_COMPILE_ERROR | E_USER_ERROR | E_RECOVERABLE_ERROR;
+		if ( $last && ( $last['type'] & $fatal ) ) {
+			$late    = 0 === strpos( $last['message'], 'Maximum execution time' );
+			$message = strtok( $last['message'], "\n" );
+			return array( $late ? 'timed_out' : 'failed', array( 'message' => $message, 'file' => $last['file'], 'line' => $last['line'] ), null );
+		}
+		$died = self::$died;
+		$said = $died ? wp_strip_all_tags( $died['message'] ) : '';
+		if ( '' !== trim( $said ) ) {
+			return array( 'failed', array_merge( $died, array( 'message' => $said ) ), 'wp_die' );
+		}
+		return array( 'ok', null, $died && $died['file'] ? "exit at {$died['file']}:{$died['line']}" : 'exit' );
+	}
+}
+
+/**
+ * Rolls back a transaction that a hook left open on $wpdb; else it would hold its rows until the process ends.
+ *
+ * @return bool Was there one, as far as the server tells? (MySQL does not; there it is rolled back without a word.)
+ */
+function end_open_transaction(): bool {
+	global $wpdb;
+	try {
+		if ( is_sqlite() ) {
+			return sqlite_rollback();
+		}
+		$is_mariadb = false !== stripos( $wpdb->db_server_info(), 'mariadb' );
+		if ( $is_mariadb && '1' !== page_connection()->value( 'SELECT @@in_transaction' ) ) {
+			return false;
+		}
+		page_connection()->write( 'ROLLBACK' );
+		return $is_mariadb;
+	} catch ( Database_Error $e ) {
+		return false;
+	}
+}
+
+/**
+ * The same for the drop-in: a second connection could not write before it is over.
+ */
+function sqlite_rollback(): bool {
+	global $wpdb;
+	$driver = $wpdb->dbh;
+	if ( ! is_object( $driver ) || ! method_exists( $driver, 'inTransaction' ) || ! $driver->inTransaction() ) {
+		return false;
+	}
+	$driver->rollBack();
+	return true;
+}

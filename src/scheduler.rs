@@ -25,6 +25,8 @@ pub use entry::{Entry, disable_wp_cron_sentence, stray_sentence};
 /// A host may sleep and its clock may be set: nobody sleeps longer without looking.
 const SLICE_MS: i64 = 30_000;
 const JUMP_MS: i64 = 60_000;
+/// At the end: so long for calls that are on their way, and so long for goodbyes.
+const GOODBYE: Duration = Duration::from_secs(5);
 const SINCE_BEFORE_MS: i64 = 60_000;
 /// Looks and the like cost PHP two milliseconds; they need no lane, but a start with a thousand sites must not be a storm.
 const CALLS_AT_ONCE: usize = 16;
@@ -179,13 +181,25 @@ impl Scheduler {
 
     /// Starts what may start now; gives the time when somebody wants something next.
     fn start_what_is_wanted(&mut self, now: i64) -> i64 {
+        self.start_what_may(now);
+        // Asked anew: a site that is being called, or whose lease was refused, has another time now than before. Who wants
+        // something this moment and did not get it waits for a place, and whoever gives one back wakes the loop.
+        let waiting = self.entries.iter().filter(|entry| !entry.is_finished);
+        let times = waiting.filter_map(|entry| match entry.state.wants(now) {
+            Want::Nothing { until } => Some(until),
+            _ => None,
+        });
+        let slice = if self.history_trouble.is_some() { 1000 } else { SLICE_MS };
+        times.min().unwrap_or(i64::MAX).min(now + slice)
+    }
+
+    fn start_what_may(&mut self, now: i64) {
         self.notice_history_trouble();
-        let mut until = now + SLICE_MS;
         let mut runs: Vec<usize> = Vec::new();
         for number in 0..self.entries.len() {
             let Some(entry) = self.entries.get(number).filter(|entry| !entry.is_finished) else { continue };
             match entry.state.wants(now) {
-                Want::Nothing { until: at } => until = until.min(at),
+                Want::Nothing { .. } => {}
                 Want::Run => {
                     runs.push(number);
                     // The lanes may be taken: the look that tells the site that the runner lives goes on.
@@ -198,7 +212,7 @@ impl Scheduler {
             }
         }
         if self.history_trouble.is_some() {
-            return until.min(now + 1000);
+            return;
         }
         runs.sort_by_key(|number| self.entries.get(*number).map(|entry| entry.turn));
         for number in runs {
@@ -206,7 +220,6 @@ impl Scheduler {
                 self.start_run(number, now);
             }
         }
-        until
     }
 
     fn notice_history_trouble(&mut self) {
@@ -233,15 +246,15 @@ impl Scheduler {
         let history = self.history.clone();
         let install = entry.state.install.clone();
         let epoch = entry.state.epoch().unwrap_or(0);
-        let (since_ms, php_now) = (entry.since_ms, entry.state.clock.to_php(now));
-        let known_epoch = entry.known_epoch;
+        let (since_ms, known_epoch) = (entry.since_ms, entry.known_epoch);
         let open: Vec<_> = entry.state.foreign_open().cloned().collect();
+        let overdue = entry.overdue(&open, now, clock::steady_ms());
         self.tasks.spawn(async move {
             let install = install.as_deref();
             let end = match want {
                 Want::Take => TaskEnd::Took(take::take(&calls, install, since_ms, known_epoch, &history).await),
                 Want::Settle => {
-                    let left = take::Left { install, epoch, open: &open, since_ms, now_ms: php_now };
+                    let left = take::Left { install, epoch, open: &open, overdue: &overdue, since_ms };
                     TaskEnd::Settled(take::settle_open(&calls, left, &history).await)
                 }
                 _ => TaskEnd::Looked(calls.look(install, false).await),
@@ -346,6 +359,7 @@ impl Scheduler {
     /// it has claimed and not started back at once.
     async fn drain(&mut self, limit: Duration) {
         let deadline = tokio::time::Instant::now() + limit;
+        self.end_calls().await;
         self.leave().await;
         if self.running > 0 {
             tracing::info!("stopping: {} requests still run events; waiting up to {limit:?} for them", self.running);
@@ -365,6 +379,17 @@ impl Scheduler {
         }
     }
 
+    /// A site that is being taken over has noted this runner already, and can be left only with the epoch that it answers.
+    async fn end_calls(&mut self) {
+        let deadline = tokio::time::Instant::now() + GOODBYE;
+        while self.calling > 0 {
+            tokio::select! {
+                () = tokio::time::sleep_until(deadline) => return,
+                happened = next_event(&mut self.tasks, &mut self.progress, &mut self.notices) => self.take(happened),
+            }
+        }
+    }
+
     /// Page-load cron is back at once on a site that nobody looks after any more.
     pub async fn leave(&mut self) {
         let mut leaving = JoinSet::new();
@@ -379,7 +404,7 @@ impl Scheduler {
             });
         }
         let all = async { while leaving.join_next().await.is_some() {} };
-        let _ = tokio::time::timeout(Duration::from_secs(5), all).await;
+        let _ = tokio::time::timeout(GOODBYE, all).await;
     }
 
     pub fn entries(&mut self) -> &mut [Entry] {

@@ -1,12 +1,21 @@
 //! The only reader of the system's clock, and the way times are written. Pure code gets `now` as an argument.
 
-use std::time::Duration;
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
 /// Unix milliseconds, as the wall clock says now.
 pub fn now_ms() -> i64 {
     Timestamp::now().as_millisecond()
+}
+
+static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+/// Milliseconds on a clock that nobody sets: time limits are measured by it. Like PHP it stands still while the host sleeps.
+/// It says nothing beyond this process.
+pub fn steady_ms() -> i64 {
+    millis(START.elapsed())
 }
 
 /// `2026-11-22T08:15:30.250Z`

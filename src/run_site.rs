@@ -67,12 +67,14 @@ pub async fn run_site(context: &Context, ask: &Ask) -> RunEnd {
         policies: site.policies(),
         trigger: site.trigger_word(),
     };
+    let sent_at = clock::steady_ms();
     let answer = context.calls.trigger.call(Call::Run, &body).await;
-    let mut run = Run::new(context, ask, &answer);
+    let mut run = Run::new(context, ask, &answer, sent_at);
     let end = run.read(answer).await;
     run.conclude(end).await
 }
 
+/// Its times (`..._at`) are steady ones: nothing here ends because a clock was set.
 struct Run<'a> {
     context: &'a Context,
     ask: &'a Ask,
@@ -80,7 +82,7 @@ struct Run<'a> {
     batch: Batch,
     done: Option<Done>,
     refused: Option<Failure>,
-    sent_ms: i64,
+    sent_at: i64,
     has_frames: bool,
     /// Calls beside the stream; it must be read on meanwhile.
     beside: JoinSet<Beside>,
@@ -94,7 +96,7 @@ enum Beside {
 }
 
 impl<'a> Run<'a> {
-    fn new(context: &'a Context, ask: &'a Ask, answer: &Answer) -> Self {
+    fn new(context: &'a Context, ask: &'a Ask, answer: &Answer, sent_at: i64) -> Self {
         Self {
             context,
             ask,
@@ -102,17 +104,17 @@ impl<'a> Run<'a> {
             batch: Batch::default(),
             done: None,
             refused: None,
-            sent_ms: answer.sent_ms,
+            sent_at,
             has_frames: false,
             beside: JoinSet::new(),
-            end_again_at: 0,
+            end_again_at: i64::MIN,
             timed_out: Vec::new(),
         }
     }
 
     async fn read(&mut self, mut answer: Answer) -> EndOfStream {
         loop {
-            let now = clock::now_ms();
+            let now = clock::steady_ms();
             let wake = self.wake(now);
             if let Some(end) = self.at_time(now) {
                 return end;
@@ -152,7 +154,7 @@ impl<'a> Run<'a> {
 
     /// When something has to be done although the stream says nothing.
     fn wake(&self, now: i64) -> Duration {
-        let first_frame = (!self.has_frames).then_some(self.sent_ms + FIRST_FRAME_MS);
+        let first_frame = (!self.has_frames).then_some(self.sent_at + FIRST_FRAME_MS);
         let next = [first_frame, self.batch.rest_at(), self.overdue_at()].into_iter().flatten().min();
         let wait = next.map_or(30_000, |next| (next - now).clamp(1, 30_000));
         Duration::from_millis(wait.unsigned_abs())
@@ -165,7 +167,7 @@ impl<'a> Run<'a> {
     }
 
     fn at_time(&mut self, now: i64) -> Option<EndOfStream> {
-        if !self.has_frames && now >= self.sent_ms + FIRST_FRAME_MS {
+        if !self.has_frames && now >= self.sent_at + FIRST_FRAME_MS {
             return Some(EndOfStream::Reset(format!("no answer began within {}", clock::span(FIRST_FRAME_MS))));
         }
         if self.batch.rest_at().is_some_and(|at| now >= at) {
@@ -197,15 +199,10 @@ impl<'a> Run<'a> {
             text::safe(hook),
             clock::span(clock::millis(self.context.calls.site.timeout_of(hook)))
         );
-        // Noted before it is asked to end: the stream may break off before the answer comes.
-        if !self.timed_out.iter().any(|known| known == run) {
-            self.timed_out.push(run.to_string());
-        }
         let (calls, ask, run) = (self.context.calls.clone(), self.ask.clone(), run.to_string());
-        // From here on its death has this reason; where it ends well all the same, the journal says so.
-        if !self.timed_out.contains(&run) {
-            self.timed_out.push(run.clone());
-        }
+        // Noted before it is asked to end: the stream may break off before the answer comes. From here on its death has this
+        // reason; where it ends well all the same, the journal says so.
+        note_time_limit(&mut self.timed_out, &run);
         self.beside.spawn(async move {
             let ended = calls.end(ask.install.as_deref(), ask.epoch, &run).await;
             Beside::End(run, ended)
@@ -256,8 +253,8 @@ impl<'a> Run<'a> {
                 });
             }
             Frame::Start(start) => {
-                if let Some(hook) = self.batch.start(&start.run, start.at_ms, clock::now_ms()) {
-                    self.end_again_at = 0;
+                if let Some(hook) = self.batch.start(&start.run, start.at_ms, clock::steady_ms()) {
+                    self.end_again_at = i64::MIN;
                     let (pid, host) = (self.batch.pid, self.batch.host.clone());
                     self.send(Progress::Started { run: start.run, hook, at_ms: start.at_ms, pid, host });
                 }
@@ -301,6 +298,12 @@ impl<'a> Run<'a> {
                 None => {}
             }
         }
+    }
+}
+
+fn note_time_limit(timed_out: &mut Vec<String>, run: &str) {
+    if !timed_out.iter().any(|known| known == run) {
+        timed_out.push(run.to_string());
     }
 }
 

@@ -23,8 +23,8 @@ struct Claim {
 struct Started {
     /// On PHP's clock.
     php_ms: i64,
-    /// On this machine's clock: what time limits are measured by.
-    here_ms: i64,
+    /// On the steady clock: what time limits are measured by.
+    steady_ms: i64,
 }
 
 #[derive(Debug, Default)]
@@ -53,9 +53,9 @@ impl Batch {
     }
 
     /// Gives the hook, if the run is one of this batch.
-    pub fn start(&mut self, run: &str, php_ms: i64, here_ms: i64) -> Option<String> {
+    pub fn start(&mut self, run: &str, php_ms: i64, steady_ms: i64) -> Option<String> {
         let claim = self.claims.get_mut(run)?;
-        claim.started = Some(Started { php_ms, here_ms });
+        claim.started = Some(Started { php_ms, steady_ms });
         self.current = Some(run.to_string());
         Some(claim.event.hook.clone())
     }
@@ -136,7 +136,7 @@ impl Batch {
     pub fn current(&self) -> Option<(&str, &str, i64)> {
         let run = self.current.as_deref()?;
         let claim = self.claims.get(run)?;
-        Some((run, &claim.event.hook, claim.started?.here_ms))
+        Some((run, &claim.event.hook, claim.started?.steady_ms))
     }
 
     /// When the rest should be given back, because one event is slow and others wait behind it.

@@ -2,13 +2,17 @@
 
 use std::time::Duration;
 
-use super::Run;
 use super::calls::{Settle, seen_in_settled};
+use super::{Run, note_time_limit};
 use crate::clock;
 use crate::outcome::Failure;
 use crate::protocol::Open;
 use crate::site::{RunEnd, Seen};
+use crate::text;
 use crate::trigger::EndOfStream;
+
+/// Where nobody knows whether a process lives, its lane is kept for its time limit and so much longer; not for ever.
+const UNKNOWN_MS: i64 = 60_000;
 
 impl Run<'_> {
     /// The stream is over. What it did not say, the journal does.
@@ -32,6 +36,7 @@ impl Run<'_> {
 
     /// Until no row of this batch is open: settle at once, then watch the process with growing patience.
     async fn settle_batch(mut self, end: EndOfStream) -> RunEnd {
+        let over = end.is_over();
         let why = end.failure();
         tracing::debug!(
             site = self.context.calls.site.name,
@@ -39,8 +44,10 @@ impl Run<'_> {
         );
         let mut step = 1;
         let mut failures = 0;
+        let mut is_known = true;
+        let give_up_at = clock::steady_ms() + clock::millis(self.context.calls.site.longest_timeout()) + UNKNOWN_MS;
         loop {
-            let what = Settle { batch: Some(self.batch_id.clone()), ..self.settle() };
+            let what = Settle { batch: Some(self.batch_id.clone()), over, ..self.settle() };
             match self.context.calls.settle(self.ask.install.as_deref(), what).await {
                 Ok((settled, _)) => {
                     failures = 0;
@@ -52,7 +59,11 @@ impl Run<'_> {
                         let failure = (self.batch.claimed == 0 && !matches!(why, Failure::Unclear(_))).then_some(why);
                         return self.result(Some(seen_in_settled(&settled)), failure, open);
                     }
-                    self.watch(&ours, &mut step).await;
+                    if !is_known && clock::steady_ms() >= give_up_at {
+                        self.log_unknown(&ours);
+                        return self.result(Some(seen_in_settled(&settled)), None, settled.open);
+                    }
+                    is_known = self.watch(&ours, &mut step).await;
                 }
                 Err(failure) => {
                     failures += 1;
@@ -71,24 +82,38 @@ impl Run<'_> {
         }
     }
 
-    /// Waits while the process lives, and ends it when its time is over.
-    async fn watch(&mut self, ours: &[Open], step: &mut u64) {
+    fn log_unknown(&self, ours: &[Open]) {
+        for open in ours {
+            tracing::warn!(
+                site = self.context.calls.site.name,
+                run = open.run,
+                "nobody can say whether {} still runs (process {}), and its time is long over; its lane is free again, and \
+                 it is asked about from time to time",
+                text::safe(&open.hook),
+                open.pid.unwrap_or(0)
+            );
+        }
+    }
+
+    /// Waits while the process lives, and ends it when its time is over. False where nobody knows whether it lives.
+    async fn watch(&mut self, ours: &[Open], step: &mut u64) -> bool {
         let (install, epoch) = (self.ask.install.as_deref(), self.ask.epoch);
         loop {
             wait(step).await;
             let running = ours.iter().find(|open| open.started_ms.is_some()).or(ours.first());
-            let Some(open) = running else { return };
+            let Some(open) = running else { return true };
             let calls = &self.context.calls;
             let overdue = self.batch.current().is_some_and(|(_, hook, started)| {
-                clock::now_ms() > started + clock::millis(calls.site.timeout_of(hook))
+                clock::steady_ms() > started + clock::millis(calls.site.timeout_of(hook))
             });
             if overdue && calls.end(install, epoch, &open.run).await.is_ok_and(|ended| !ended.alive) {
-                self.timed_out.push(open.run.clone());
-                return;
+                note_time_limit(&mut self.timed_out, &open.run);
+                return true;
             }
             match calls.inspect(install, epoch, &open.run).await {
                 Ok(inspected) if inspected.process == "alive" => {}
-                _ => return,
+                Ok(inspected) => return inspected.process == "dead",
+                Err(_) => return false,
             }
         }
     }

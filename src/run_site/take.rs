@@ -2,7 +2,6 @@
 
 use super::calls::{Calls, Settle, Timing};
 use super::log_end;
-use crate::clock;
 use crate::history::RunRecord;
 use crate::history::sqlite::History;
 use crate::outcome::Failure;
@@ -51,22 +50,20 @@ pub struct Left<'a> {
     pub install: Option<&'a str>,
     pub epoch: i64,
     pub open: &'a [Open],
-    /// Ends before this time are known. Both times are on PHP's clock.
+    /// Those of them whose time is over.
+    pub overdue: &'a [String],
+    /// Ends before this time, on PHP's clock, are known.
     pub since_ms: Option<i64>,
-    pub now_ms: i64,
 }
 
 /// Settles open rows whose processes died, ends those whose time is over, and learns how others ended.
 pub async fn settle_open(calls: &Calls, left: Left<'_>, history: &History) -> Result<(Settled, Timing), Failure> {
     let mut timed_out = Vec::new();
-    let Left { install, epoch, open, since_ms, now_ms } = left;
-    for row in open {
-        let limit = clock::millis(calls.site.timeout_of(&row.hook));
-        if row.started_ms.is_some_and(|started| started + limit < now_ms) {
-            let ended = calls.end(install, epoch, &row.run).await;
-            if ended.is_ok_and(|ended| !ended.alive) {
-                timed_out.push(row.run.clone());
-            }
+    let Left { install, epoch, open, overdue, since_ms } = left;
+    for run in overdue {
+        let ended = calls.end(install, epoch, run).await;
+        if ended.is_ok_and(|ended| !ended.alive) {
+            timed_out.push(run.clone());
         }
     }
     // Some will have ended by themselves meanwhile: nobody else tells how.

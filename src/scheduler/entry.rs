@@ -8,7 +8,7 @@ use crate::config::Site;
 use crate::history::sqlite::History;
 use crate::lease::file::{Lease, StateDir};
 use crate::outcome::Failure;
-use crate::protocol::{Due, Settled};
+use crate::protocol::{Due, Open, Settled};
 use crate::run_site::calls::{Calls, Looked, Me, Timing, seen_in_settled};
 use crate::site::{About, Limits, RunEnd, Running, Seen, State, View};
 use crate::text;
@@ -28,6 +28,8 @@ pub struct Entry {
     pub is_finished: bool,
     /// Say goodbye at the end.
     pub may_leave: bool,
+    /// When the time of each run that an earlier runner or request left is over; on the steady clock.
+    ends_at: HashMap<String, i64>,
     lease: Option<Lease>,
     lease_trouble: Option<String>,
 }
@@ -62,6 +64,7 @@ impl Entry {
             known_epoch,
             is_finished: false,
             may_leave: true,
+            ends_at: HashMap::new(),
             lease: None,
             lease_trouble: None,
         }
@@ -86,6 +89,21 @@ impl Entry {
             }
         }
         self.calls.clone()
+    }
+
+    /// Runs whose time is over. When they began only the wall clock says, and it is asked once, when they are first seen: a
+    /// clock that is set later ends nobody.
+    pub fn overdue(&mut self, open: &[Open], now: i64, steady: i64) -> Vec<String> {
+        let php_now = self.state.clock.to_php(now);
+        self.ends_at.retain(|run, _| open.iter().any(|row| row.run == *run));
+        for row in open {
+            if let Some(started) = row.started_ms {
+                let left = started + clock::millis(self.site.timeout_of(&row.hook)) - php_now;
+                self.ends_at.entry(row.run.clone()).or_insert(steady.saturating_add(left));
+            }
+        }
+        let is_over = |row: &&Open| self.ends_at.get(&row.run).is_some_and(|at| steady > *at);
+        open.iter().filter(is_over).map(|row| row.run.clone()).collect()
     }
 
     pub fn took(&mut self, now: i64, result: Result<(Settled, Timing), Failure>, history: &History) {
@@ -248,4 +266,46 @@ pub fn stray_sentence(site: &str, who: &str) -> String {
         "somebody still calls wp-cron.php of site `{site}` ({}); it finds nothing to do; remove the crontab line that calls it (`crontab -l`, /etc/cron.d, the hoster's panel)",
         text::safe(who)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_set_ends_no_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut entry = entry(folder.path());
+        let hour = 3_600_000;
+        let now = 1_700_000_000_000;
+        let row = |run: &str, started_ms| Open {
+            run: run.into(),
+            hook: "h".into(),
+            state: "running".into(),
+            batch: "b".into(),
+            due_at: None,
+            started_ms,
+            pid: None,
+            host: None,
+        };
+        let open = [row("young", Some(now - 1000)), row("old", Some(now - hour)), row("claimed", None)];
+        assert_eq!(entry.overdue(&open, now, 5), ["old"]);
+        assert_eq!(entry.overdue(&open, now + 24 * hour, 1005), ["old"], "the clock was set");
+        assert_eq!(entry.overdue(&open, now + 24 * hour, 600_005), ["young", "old"], "its ten minutes are over");
+        assert_eq!(entry.overdue(&open[2..], now, 600_005), Vec::<String>::new());
+        assert!(entry.ends_at.is_empty(), "what ended is forgotten");
+    }
+
+    fn entry(folder: &std::path::Path) -> Entry {
+        use std::os::unix::fs::PermissionsExt;
+        let key = folder.join("key");
+        std::fs::write(&key, "1f2e3d4c".repeat(8)).unwrap();
+        std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
+        let text = "[[site]]\nname = \"shop\"\npath = \"/srv\"\nurl = \"https://shop.example\"\nfastcgi = \"/run/fpm.sock\"\nsecret_file = \"key\"\n";
+        let path = folder.join("wp-cron-runner.toml");
+        std::fs::write(&path, text).unwrap();
+        let config = crate::config::read(&path, crate::config::Secrets::Needed).unwrap();
+        let me = Arc::new(Me { id: "0".repeat(32), name: "r".into(), listen: String::new() });
+        Entry::new(&config.sites[0], &me, None, None, None, None)
+    }
 }

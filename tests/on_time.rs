@@ -113,3 +113,13 @@ fn a_run_tells_of_what_its_hook_schedules_while_it_still_runs() {
     let long = wait_for("the outer event's end", secs(15), || site.ledger().end_of("fx_long"));
     assert!(ok.mono_ns < long.mono_ns, "the inner event had to wait for the outer one\n{}", runner.log());
 }
+
+#[test]
+fn what_a_hook_collects_is_its_own() {
+    let site = Site::builder().sqlite().start();
+    let _runner = Runner::builder(&site).site_line("rescan = \"10m\"\ngrace = \"1h\"").start();
+    site.schedule_in(1, "fx_collect", &json!([]));
+    wait_for("what it scheduled", secs(15), || site.ledger().end_of("fx_ok"));
+    let end = site.ledger().end_of("fx_collect").expect("its end");
+    assert_eq!(end.note, json!("rendered"), "a frame of ours was printed into the hook's buffer");
+}

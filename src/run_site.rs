@@ -16,8 +16,8 @@ use crate::clock;
 use crate::history::RunRecord;
 use crate::history::sqlite::History;
 use crate::outcome::{Failure, Outcome};
-use crate::protocol::{Busy, Call, Done, Ended, Frame, RunBody, Settled};
-use crate::site::RunEnd;
+use crate::protocol::{Call, Done, Ended, Frame, RunBody, Settled};
+use crate::site::{RunEnd, Seen};
 use crate::text;
 use crate::trigger::{Answer, EndOfStream, Item};
 use batch::Batch;
@@ -36,12 +36,14 @@ pub const BUDGET_MS: i64 = 5_000;
 pub struct Ask {
     pub install: Option<String>,
     pub epoch: i64,
+    /// The request's number, which comes back with what it saw.
+    pub sent: u64,
 }
 
 /// What happens while a run goes on.
 #[derive(Debug)]
 pub enum Progress {
-    Claimed { batch: String, count: u64, remaining: u64, next: Option<i64>, busy: Vec<Busy> },
+    Claimed { sent: u64, batch: String, count: u64, seen: Seen },
     Started { run: String, hook: String, at_ms: i64, pid: Option<i64>, host: Option<String> },
     Ended(Box<RunRecord>),
     Next(Option<i64>),
@@ -214,13 +216,11 @@ impl<'a> Run<'a> {
         match beside {
             Beside::Rest(Ok(settled)) => {
                 self.learn(&settled);
-                let next = seen_in_settled(&settled);
                 self.send(Progress::Claimed {
+                    sent: self.ask.sent,
                     batch: self.batch_id.clone(),
                     count: 0,
-                    remaining: next.due,
-                    next: next.next,
-                    busy: Vec::new(),
+                    seen: seen_in_settled(&settled),
                 });
             }
             Beside::Rest(Err(failure)) => tracing::warn!("{}", failure.sentence(site)),
@@ -244,13 +244,8 @@ impl<'a> Run<'a> {
             Frame::Claimed(claimed) => {
                 self.batch.claim(&claimed);
                 let count = u64::try_from(claimed.events.len()).unwrap_or(0);
-                self.send(Progress::Claimed {
-                    batch: self.batch_id.clone(),
-                    count,
-                    remaining: claimed.remaining,
-                    next: claimed.next,
-                    busy: claimed.busy,
-                });
+                let seen = Seen { next: claimed.next, due: claimed.remaining, oldest: None, busy: claimed.busy };
+                self.send(Progress::Claimed { sent: self.ask.sent, batch: self.batch_id.clone(), count, seen });
             }
             Frame::Start(start) => {
                 if let Some(hook) = self.batch.start(&start.run, start.at_ms, clock::steady_ms()) {

@@ -266,14 +266,14 @@ impl Scheduler {
     fn start_run(&mut self, number: usize, now: i64) {
         let Some(entry) = self.entries.get_mut(number) else { return };
         let (Some(calls), Some(epoch)) = (entry.ready(&self.state, now), entry.state.epoch()) else { return };
-        entry.state.run_started(now);
+        let sent = entry.state.run_started(now);
         self.turn += 1;
         entry.turn = self.turn;
         self.running += 1;
         if let Some(pool) = entry.pool.and_then(|pool| self.pools.get_mut(pool)) {
             pool.running += 1;
         }
-        let ask = Ask { install: entry.state.install.clone(), epoch };
+        let ask = Ask { install: entry.state.install.clone(), epoch, sent };
         let context =
             Context { calls, history: self.history.clone(), site: number, progress: self.progress_in.clone() };
         self.tasks.spawn(async move { (number, TaskEnd::Ran(run_site(&context, &ask).await)) });
@@ -325,9 +325,7 @@ impl Scheduler {
     fn progressed(&mut self, number: usize, progress: Progress) {
         let Some(entry) = self.entries.get_mut(number) else { return };
         match progress {
-            Progress::Claimed { batch, count, remaining, next, busy } => {
-                entry.state.claimed(batch, count, remaining, next, busy);
-            }
+            Progress::Claimed { sent, batch, count, seen } => entry.state.claimed(sent, batch, count, seen),
             Progress::Started { run, hook, at_ms, pid, host } => entry.event_started(run, hook, at_ms, pid, host),
             Progress::Ended(record) => {
                 entry.running.remove(&record.run);
@@ -336,7 +334,7 @@ impl Scheduler {
                     let _ = records.send(*record);
                 }
             }
-            Progress::Next(next) => entry.state.noticed(next),
+            Progress::Next(next) => entry.state.moved(next),
         }
     }
 

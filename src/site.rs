@@ -66,6 +66,10 @@ pub struct State {
     busy: Vec<Busy>,
     running: usize,
     is_calling: bool,
+    /// Requests are numbered as they are sent; the call that is on its way has this number.
+    sent: u64,
+    call: u64,
+    notice: Option<Noticed>,
     looked: Option<i64>,
     not_before: i64,
     trouble: Option<Trouble>,
@@ -119,10 +123,20 @@ pub struct Seen {
     pub busy: Vec<Busy>,
 }
 
+/// A notice that came while an answer was on its way: that answer may have been read from the option before.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Noticed {
+    next: i64,
+    /// The last request that was sent before it.
+    sent: u64,
+}
+
 /// How a run of ours ended, as far as what to do next depends on it.
 #[derive(Debug, Clone, Default)]
 pub struct RunEnd {
     pub batch: String,
+    /// The number that `run_started` gave.
+    pub sent: u64,
     /// Events that it took out of the option.
     pub claimed: u64,
     /// At least one of them ended ok.
@@ -146,6 +160,9 @@ impl State {
             busy: Vec::new(),
             running: 0,
             is_calling: false,
+            sent: 0,
+            call: 0,
+            notice: None,
             looked: None,
             not_before: 0,
             trouble: None,
@@ -256,6 +273,8 @@ impl State {
 
     pub fn call_started(&mut self) {
         self.is_calling = true;
+        self.sent += 1;
+        self.call = self.sent;
     }
 
     pub fn call_ended(&mut self) {
@@ -270,7 +289,7 @@ impl State {
         // Pages that were loading at the take-over did not know of a runner to tell.
         self.looked = Some(now - self.limits.rescan_ms + SECOND_LOOK_MS.min(self.limits.rescan_ms));
         self.found_open(now, open);
-        self.see(now, seen);
+        self.see(now, self.call, seen);
     }
 
     pub fn looked(&mut self, now: i64, seen: Seen, open: Vec<Open>) {
@@ -281,13 +300,13 @@ impl State {
         let gone: Vec<Open> =
             self.foreign_open().filter(|old| !open.iter().any(|row| row.run == old.run)).cloned().collect();
         self.found_open(now, open.into_iter().chain(gone).collect());
-        self.see(now, seen);
+        self.see(now, self.call, seen);
     }
 
     pub fn settled(&mut self, now: i64, seen: Seen, open: Vec<Open>) {
         self.succeeded();
         self.still_open(now, open);
-        self.see(now, seen);
+        self.see(now, self.call, seen);
     }
 
     fn succeeded(&mut self) {
@@ -313,8 +332,16 @@ impl State {
         self.open = open;
     }
 
-    fn see(&mut self, now: i64, seen: Seen) {
-        self.next = seen.next;
+    /// The next time by the answer to request `sent`, or an earlier one that a notice named after that was sent. At worst
+    /// it is asked for in vain, once: the answer to that question was sent later and is believed.
+    fn next_by(&mut self, sent: u64, next: Option<i64>) -> Option<i64> {
+        self.notice = self.notice.filter(|notice| sent <= notice.sent);
+        let noticed = self.notice.map(|notice| notice.next);
+        [next, noticed].into_iter().flatten().min()
+    }
+
+    fn see(&mut self, now: i64, sent: u64, seen: Seen) {
+        self.next = self.next_by(sent, seen.next);
         self.oldest = seen.oldest;
         let busy = u64::try_from(seen.busy.len()).unwrap_or(u64::MAX);
         self.due = seen.due.saturating_sub(busy);
@@ -327,8 +354,10 @@ impl State {
         }
     }
 
-    pub fn run_started(&mut self, now: i64) {
+    /// Gives the run's number among the requests.
+    pub fn run_started(&mut self, now: i64) -> u64 {
         self.running += 1;
+        self.sent += 1;
         let php_now = self.clock.to_php(now) / SECOND;
         let due_next = self.next.filter(|next| *next <= php_now);
         self.asked = if self.due > 0 { self.oldest.or(due_next) } else { due_next };
@@ -337,15 +366,16 @@ impl State {
         if due_next.is_some() {
             self.next = None;
         }
+        self.sent
     }
 
-    /// A run of ours took events out; `remaining` are still due.
-    pub fn claimed(&mut self, batch: String, count: u64, remaining: u64, next: Option<i64>, busy: Vec<Busy>) {
+    /// A run of ours took `count` events out, and saw what is still due.
+    pub fn claimed(&mut self, sent: u64, batch: String, count: u64, seen: Seen) {
         self.batches.insert(batch);
-        self.busy = busy;
+        self.busy = seen.busy;
         let busy = u64::try_from(self.busy.len()).unwrap_or(u64::MAX);
-        self.due = remaining.saturating_sub(busy);
-        self.next = next;
+        self.due = seen.due.saturating_sub(busy);
+        self.next = self.next_by(sent, seen.next);
         if count > 0 {
             self.vain = 0;
             self.ask_again = 0;
@@ -376,7 +406,7 @@ impl State {
         }
         let waited = !self.busy.is_empty();
         if let Some(seen) = end.seen {
-            self.see(now, seen);
+            self.see(now, end.sent, seen);
         }
         if end.claimed > 0 {
             self.vain = 0;
@@ -394,8 +424,19 @@ impl State {
         self.asked = if self.due > 0 { self.oldest } else { self.next };
     }
 
-    /// The plugin says that something earlier was scheduled.
+    /// The plugin says that something earlier was scheduled, by a page or a command.
     pub fn noticed(&mut self, next: Option<i64>) {
+        if let Some(next) = next
+            && (self.is_calling || self.running > 0)
+        {
+            let next = self.notice.map_or(next, |known| known.next.min(next));
+            self.notice = Some(Noticed { next, sent: self.sent });
+        }
+        self.moved(next);
+    }
+
+    /// Something earlier was scheduled by a hook of a run, whose own next words know of it.
+    pub fn moved(&mut self, next: Option<i64>) {
         match next {
             Some(next) => self.next = Some(self.next.map_or(next, |known| known.min(next))),
             None => self.looked = None,

@@ -121,6 +121,7 @@ impl Run<'_> {
     fn result(self, seen: Option<Seen>, failure: Option<Failure>, open: Vec<Open>) -> RunEnd {
         RunEnd {
             batch: self.batch_id,
+            sent: self.ask.sent,
             claimed: self.batch.claimed,
             went_well: self.batch.went_well,
             seen,

@@ -71,16 +71,81 @@ fn a_notice_brings_the_wake_forward_and_never_back() {
     assert_eq!(state.wants(T), Want::Nothing { until: T + 5002 });
 }
 
+/// An answer was read from the option before the notice was sent, and came after it.
+#[test]
+fn an_answer_that_was_on_its_way_does_not_undo_a_notice() {
+    let (early, late) = (T / 1000 + 5, Some(T / 1000 + 100));
+    type Answer = fn(&mut State, Option<i64>);
+    let table: [(&str, Answer); 4] = [
+        ("looked", |state, next| state.looked(T, seen(next, 0, None), Vec::new())),
+        ("settled", |state, next| state.settled(T, seen(next, 0, None), Vec::new())),
+        ("taken", |state, next| state.taken(T, 8, seen(next, 0, None), Vec::new())),
+        ("ran", |state, next| {
+            state.run_ended(T, RunEnd { sent: 1, claimed: 1, seen: Some(seen(next, 0, None)), ..RunEnd::default() });
+        }),
+    ];
+    for (name, answer) in table {
+        let mut state = owner(late);
+        if name == "ran" {
+            assert_eq!(state.run_started(T), 1);
+        } else {
+            state.call_started();
+        }
+        state.noticed(Some(early));
+        state.noticed(Some(early + 20));
+        state.call_ended();
+        answer(&mut state, late);
+        assert_eq!(state.next, Some(early), "{name}");
+        // Whatever is sent from here on knows better: the event may have been unscheduled again.
+        state.call_started();
+        state.call_ended();
+        state.looked(T, seen(late, 0, None), Vec::new());
+        assert_eq!(state.next, late, "{name}: a later answer is believed");
+    }
+}
+
+#[test]
+fn a_notice_that_proves_empty_is_asked_for_once() {
+    let mut state = owner(Some(T / 1000 + 100));
+    state.call_started();
+    state.noticed(Some(T / 1000));
+    state.call_ended();
+    state.looked(T, seen(Some(T / 1000 + 100), 0, None), Vec::new());
+    assert_eq!(state.wants(T + 2), Want::Run);
+    let sent = state.run_started(T + 2);
+    state.claimed(sent, "b".into(), 0, seen(Some(T / 1000 + 100), 0, None));
+    let end = RunEnd { sent, seen: Some(seen(Some(T / 1000 + 100), 0, None)), ..RunEnd::default() };
+    state.run_ended(T + 10, end);
+    assert!(matches!(state.wants(T + 10), Want::Nothing { until } if until >= T + 60_000));
+}
+
+#[test]
+fn what_a_hook_scheduled_is_known_to_its_run() {
+    let mut state = owner(None);
+    let sent = state.run_started(T);
+    state.moved(Some(T / 1000));
+    state.claimed(sent, "b".into(), 1, Seen::default());
+    assert_eq!(state.next, None);
+}
+
+#[test]
+fn a_look_that_hangs_hides_no_due_time() {
+    let mut state = owner(Some(T / 1000 + 10));
+    state.call_started();
+    assert_eq!(state.wants(T), Want::Nothing { until: T + 10_002 });
+    assert_eq!(state.wants(T + 10_002), Want::Run);
+}
+
 #[test]
 fn a_second_lane_starts_when_the_first_claim_left_something() {
     let mut state = owner(Some(T / 1000));
     assert_eq!(state.wants(T + 2), Want::Run);
     state.run_started(T + 2);
     assert!(matches!(state.wants(T + 2), Want::Nothing { .. }), "one lane until the claim says more");
-    state.claimed("b".into(), 2, 6, None, Vec::new());
+    state.claimed(1, "b".into(), 2, seen(None, 6, None));
     assert_eq!(state.wants(T + 20), Want::Run);
     state.run_started(T + 20);
-    state.claimed("c".into(), 2, 4, None, Vec::new());
+    state.claimed(2, "c".into(), 2, seen(None, 4, None));
     assert!(matches!(state.wants(T + 21), Want::Nothing { .. }), "all lanes are taken");
     let end = RunEnd { batch: "b".into(), claimed: 2, seen: Some(seen(None, 4, None)), ..RunEnd::default() };
     state.run_ended(T + 30, end);
@@ -93,7 +158,7 @@ fn a_backlog_starts_with_one_lane_until_something_ended_well() {
     state.taken(T, 7, seen(None, 200, Some(T / 1000 - 259_200)), Vec::new());
     assert_eq!(state.wants(T), Want::Run);
     state.run_started(T);
-    state.claimed("b".into(), 25, 175, None, Vec::new());
+    state.claimed(1, "b".into(), 25, seen(None, 175, None));
     assert!(matches!(state.wants(T), Want::Nothing { .. }));
     state.event_ended("r", false);
     assert!(matches!(state.wants(T), Want::Nothing { .. }));
@@ -224,7 +289,7 @@ fn what_an_earlier_runner_left_is_watched_with_patience() {
 fn rows_of_a_run_of_ours_are_its_own_business() {
     let mut state = owner(Some(T / 1000));
     state.run_started(T + 2);
-    state.claimed("mine".into(), 1, 0, None, Vec::new());
+    state.claimed(1, "mine".into(), 1, seen(None, 0, None));
     state.looked(T + 60_000, Seen::default(), vec![open("R", "mine")]);
     assert_eq!(state.foreign_open().count(), 0);
 }

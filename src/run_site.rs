@@ -16,7 +16,7 @@ use crate::clock;
 use crate::history::RunRecord;
 use crate::history::sqlite::History;
 use crate::outcome::{Failure, Outcome};
-use crate::protocol::{Call, Done, Ended, Frame, RunBody, Settled};
+use crate::protocol::{Busy, Call, Done, Ended, Frame, RunBody, Settled};
 use crate::site::{RunEnd, Seen};
 use crate::text;
 use crate::trigger::{Answer, EndOfStream, Item};
@@ -90,6 +90,7 @@ struct Run<'a> {
     beside: JoinSet<Beside>,
     end_again_at: i64,
     timed_out: Vec<String>,
+    left_alone: Option<Vec<Busy>>,
 }
 
 enum Beside {
@@ -111,6 +112,7 @@ impl<'a> Run<'a> {
             beside: JoinSet::new(),
             end_again_at: i64::MIN,
             timed_out: Vec::new(),
+            left_alone: None,
         }
     }
 

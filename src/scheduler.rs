@@ -20,7 +20,7 @@ use crate::protocol::Notice;
 use crate::run_site::calls::{Looked, Me, Settle, Timing, seen_in_due, seen_in_settled};
 use crate::run_site::{Ask, Context, Progress, run_site, take};
 use crate::site::{RunEnd, View, Want};
-pub use entry::{Entry, disable_wp_cron_sentence, stray_sentence};
+pub use entry::{Entry, disable_wp_cron_sentence, left_alone_sentence, stray_sentence};
 
 /// A host may sleep and its clock may be set: nobody sleeps longer without looking.
 const SLICE_MS: i64 = 30_000;

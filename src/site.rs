@@ -97,6 +97,8 @@ pub struct About {
     pub stray: Option<Stray>,
     pub held: u64,
     pub backlog: Option<String>,
+    /// Events that are due and left alone, each with its reason, as the last run found them.
+    pub left_alone: Vec<Busy>,
 }
 
 impl About {
@@ -110,6 +112,7 @@ impl About {
             stray: due.stray.clone(),
             held: due.held,
             backlog: None,
+            left_alone: Vec::new(),
         }
     }
 }
@@ -121,6 +124,18 @@ pub struct Seen {
     pub due: u64,
     pub oldest: Option<i64>,
     pub busy: Vec<Busy>,
+}
+
+impl Seen {
+    /// How many are due and could be claimed.
+    fn claimable(&self) -> u64 {
+        self.due.saturating_sub(u64::try_from(self.busy.len()).unwrap_or(u64::MAX))
+    }
+
+    /// Those that wait for a run to end. What is left alone waits for nothing but the next rescan.
+    fn waiting(self) -> Vec<Busy> {
+        self.busy.into_iter().filter(|busy| busy.reason.is_none()).collect()
+    }
 }
 
 /// A notice that came while an answer was on its way: that answer may have been read from the option before.
@@ -143,6 +158,8 @@ pub struct RunEnd {
     pub went_well: bool,
     pub seen: Option<Seen>,
     pub failure: Option<Failure>,
+    /// Events that were left alone, where the run got as far as to tell.
+    pub left_alone: Option<Vec<Busy>>,
     /// Rows whose process may live.
     pub open: Vec<Open>,
 }
@@ -343,9 +360,8 @@ impl State {
     fn see(&mut self, now: i64, sent: u64, seen: Seen) {
         self.next = self.next_by(sent, seen.next);
         self.oldest = seen.oldest;
-        let busy = u64::try_from(seen.busy.len()).unwrap_or(u64::MAX);
-        self.due = seen.due.saturating_sub(busy);
-        self.busy = seen.busy;
+        self.due = seen.claimable();
+        self.busy = seen.waiting();
         // What is overdue by PHP's word but not counted as due was asked for a moment too early.
         let first = if self.due > 0 { self.oldest } else { self.next };
         if first != self.asked {
@@ -372,10 +388,9 @@ impl State {
     /// A run of ours took `count` events out, and saw what is still due.
     pub fn claimed(&mut self, sent: u64, batch: String, count: u64, seen: Seen) {
         self.batches.insert(batch);
-        self.busy = seen.busy;
-        let busy = u64::try_from(self.busy.len()).unwrap_or(u64::MAX);
-        self.due = seen.due.saturating_sub(busy);
         self.next = self.next_by(sent, seen.next);
+        self.due = seen.claimable();
+        self.busy = seen.waiting();
         if count > 0 {
             self.vain = 0;
             self.ask_again = 0;

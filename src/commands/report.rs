@@ -14,7 +14,7 @@ use crate::history::{Filter, RunRecord, error_sentence};
 use crate::outcome::Failure;
 use crate::protocol::Event;
 use crate::run_site::calls::{Settle, seen_in_due};
-use crate::scheduler::{disable_wp_cron_sentence, stray_sentence};
+use crate::scheduler::{disable_wp_cron_sentence, left_alone_sentence, stray_sentence};
 use crate::site::{About, Limits, State};
 use crate::text;
 
@@ -152,6 +152,9 @@ fn remarks(sites: &[Value]) -> String {
         }
         if at(view, "disable_wp_cron").as_bool() == Some(true) {
             lines.push(disable_wp_cron_sentence(&site));
+        }
+        for event in at(view, "left_alone").as_array().into_iter().flatten() {
+            lines.push(left_alone_sentence(&site, &word(at(event, "hook")), &word(at(event, "reason"))));
         }
         if at(view, "stray").is_object() {
             lines.push(stray_sentence(&site, &word(at(at(view, "stray"), "who"))));

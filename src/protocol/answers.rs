@@ -257,7 +257,7 @@ pub struct ClaimedEvent {
     pub schedule: Option<String>,
 }
 
-/// Due, but its process lock is taken: the same event still runs.
+/// Due, but not claimed: its process lock is taken, so the same event still runs; or it is left alone for a reason.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 pub struct Busy {
     #[serde(default)]
@@ -268,6 +268,9 @@ pub struct Busy {
     pub due_at: Option<i64>,
     #[serde(default)]
     pub run: Option<String>,
+    /// Why it is never claimed as it is, if it is not the lock that keeps it.
+    #[serde(default)]
+    pub reason: Option<String>,
 }
 
 #[derive(Debug, Clone, Deserialize)]

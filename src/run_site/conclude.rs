@@ -23,6 +23,7 @@ impl Run<'_> {
         }
         let seen_done = self.done.take().filter(|_| self.batch.is_settled());
         if let Some(done) = seen_done {
+            self.left_alone = Some(done.busy.iter().filter(|busy| busy.reason.is_some()).cloned().collect());
             let seen = Seen { next: done.next, due: done.due, oldest: None, busy: done.busy };
             return self.result(Some(seen), None, Vec::new());
         }
@@ -126,6 +127,7 @@ impl Run<'_> {
             went_well: self.batch.went_well,
             seen,
             failure,
+            left_alone: self.left_alone,
             open,
         }
     }

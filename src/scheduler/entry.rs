@@ -1,6 +1,6 @@
 //! One site as the scheduler keeps it: what is known of it, its lease, and how results change both.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::clock;
@@ -8,7 +8,7 @@ use crate::config::Site;
 use crate::history::sqlite::History;
 use crate::lease::file::{Lease, StateDir};
 use crate::outcome::Failure;
-use crate::protocol::{Due, Open, Settled};
+use crate::protocol::{Busy, Due, Open, Settled};
 use crate::run_site::calls::{Calls, Looked, Me, Timing, seen_in_settled};
 use crate::site::{About, Limits, RunEnd, Running, Seen, State, View};
 use crate::text;
@@ -30,6 +30,8 @@ pub struct Entry {
     pub may_leave: bool,
     /// When the time of each run that an earlier runner or request left is over; on the steady clock.
     ends_at: HashMap<String, i64>,
+    /// Hook and key of the events that were named once as left alone.
+    warned: HashSet<(String, String)>,
     lease: Option<Lease>,
     lease_trouble: Option<String>,
 }
@@ -65,6 +67,7 @@ impl Entry {
             is_finished: false,
             may_leave: true,
             ends_at: HashMap::new(),
+            warned: HashSet::new(),
             lease: None,
             lease_trouble: None,
         }
@@ -181,7 +184,10 @@ impl Entry {
         }
     }
 
-    pub fn ran(&mut self, now: i64, end: RunEnd) {
+    pub fn ran(&mut self, now: i64, mut end: RunEnd) {
+        if let Some(left_alone) = end.left_alone.take() {
+            self.learn_left_alone(left_alone);
+        }
         let is_last = self.state.running() <= 1;
         if let Some(failure) = &end.failure {
             self.log_failure(failure);
@@ -190,6 +196,20 @@ impl Entry {
         if is_last {
             self.running.clear();
         }
+    }
+
+    fn learn_left_alone(&mut self, left_alone: Vec<Busy>) {
+        let name = &self.site.name;
+        for event in &left_alone {
+            if self.warned.insert((event.hook.clone(), event.key.clone())) {
+                tracing::warn!(
+                    site = name,
+                    "{}",
+                    left_alone_sentence(name, &event.hook, event.reason.as_deref().unwrap_or_default())
+                );
+            }
+        }
+        self.state.about.left_alone = left_alone;
     }
 
     fn failed(&mut self, now: i64, failure: Failure) {
@@ -223,7 +243,7 @@ impl Entry {
             tracing::warn!(site = name, "{}", stray_sentence(name, &stray.who));
         }
         let known = std::mem::take(&mut self.state.about);
-        self.state.about = About { backlog: known.backlog, ..About::from_due(due) };
+        self.state.about = About { backlog: known.backlog, left_alone: known.left_alone, ..About::from_due(due) };
         if self.state.about.lock_kind.is_none() {
             self.state.about.lock_kind = known.lock_kind;
         }
@@ -258,6 +278,14 @@ fn backlog(settled: &Settled) -> Option<String> {
 pub fn disable_wp_cron_sentence(site: &str) -> String {
     format!(
         "site `{site}` defines DISABLE_WP_CRON, which is not needed any more and raises warnings elsewhere; remove this line from wp-config.php: define( 'DISABLE_WP_CRON', true );"
+    )
+}
+
+pub fn left_alone_sentence(site: &str, hook: &str, reason: &str) -> String {
+    format!(
+        "site `{site}`: {} is due and left alone: {}; look whether the plugin that scheduled it is active, or unschedule it (`wp cron event delete`)",
+        text::safe(hook),
+        text::safe(reason)
     )
 }
 

@@ -188,7 +188,7 @@ fn the_same_due_time_is_asked_for_again_only_with_backoff() {
 
 #[test]
 fn a_busy_event_is_asked_for_when_its_run_ends_or_at_the_rescan() {
-    let busy = vec![Busy { hook: "h".into(), key: "k".into(), due_at: None, run: Some("R".into()) }];
+    let busy = vec![Busy { hook: "h".into(), key: "k".into(), due_at: None, run: Some("R".into()), reason: None }];
     let mut state = owner(Some(T / 1000));
     state.run_started(T + 2);
     state.run_ended(
@@ -201,6 +201,23 @@ fn a_busy_event_is_asked_for_when_its_run_ends_or_at_the_rescan() {
     assert_eq!(rescanned.wants(T + 60_000), Want::Run);
     state.event_ended("R", true);
     assert_eq!(state.wants(T + 5000), Want::Run);
+}
+
+#[test]
+fn an_event_that_is_left_alone_is_asked_for_at_the_rescan_only() {
+    let reason = Some("its schedule is unknown".to_string());
+    let busy = vec![Busy { hook: "h".into(), key: "k".into(), due_at: None, run: None, reason }];
+    let due = || Seen { busy: busy.clone(), ..seen(Some(T / 1000 + 600), 1, None) };
+    let mut state = owner(Some(T / 1000));
+    for claimed in [0, 3, 3] {
+        let sent = state.run_started(T);
+        state.claimed(sent, "b".into(), claimed, due());
+        state.event_ended("somebody's", true);
+        state.run_ended(T, RunEnd { sent, claimed, seen: Some(due()), ..RunEnd::default() });
+        assert_eq!(state.wants(T), Want::Nothing { until: T + 60_000 }, "{claimed} claimed");
+    }
+    state.looked(T + 60_000, seen(Some(T / 1000 + 600), 1, Some(T / 1000)), Vec::new());
+    assert_eq!(state.wants(T + 60_000), Want::Run);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::{Right, State};
 use crate::clock;
 use crate::outcome::Failure;
-use crate::protocol::{Open, Stray};
+use crate::protocol::{Busy, Open, Stray};
 
 #[derive(Debug, Clone, Serialize)]
 pub struct View {
@@ -32,6 +32,7 @@ pub struct View {
     pub disable_wp_cron: bool,
     pub stray: Option<Stray>,
     pub backlog: Option<String>,
+    pub left_alone: Vec<Busy>,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -69,6 +70,7 @@ impl State {
             disable_wp_cron: about.disable_wp_cron,
             stray: about.stray,
             backlog: about.backlog,
+            left_alone: about.left_alone,
         }
     }
 

@@ -1,6 +1,7 @@
 //! The commands, and what they share: how they print and how they stop.
 
 pub mod diagnose;
+mod owner;
 mod plugin_files;
 pub mod report;
 pub mod run;

@@ -1,9 +1,11 @@
 //! The plugin's files in a site's `mu-plugins`: written in one go, taken out in one go.
 
-use std::fs::{self, DirBuilder, OpenOptions};
+use std::fs::{self, DirBuilder};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, chown};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+
+use super::owner;
 
 const FILES: &[(&str, &[u8])] = &include!(concat!(env!("OUT_DIR"), "/plugin_files.rs"));
 
@@ -69,26 +71,37 @@ impl Place {
         line.map(|version| version.trim().to_string())
     }
 
-    /// Writes all files beside the old ones, then swaps. Gives whether anything changed.
+    /// The folder that is written in: what is below it belongs to its owner, root or not.
+    fn home(&self) -> PathBuf {
+        let must_use = self.content.join("mu-plugins");
+        if must_use.is_dir() { must_use } else { self.content.clone() }
+    }
+
+    /// Gives whether anything changed.
     pub fn install(&self) -> io::Result<bool> {
+        owner::metadata(&self.content)?;
+        owner::as_owner_of(&self.home(), || self.write())
+    }
+
+    /// Writes all files beside the old ones, then swaps.
+    fn write(&self) -> io::Result<bool> {
         if self.is_current() {
             return Ok(false);
         }
-        let owner = Owner::of(&self.content)?;
         let must_use = self.content.join("mu-plugins");
         if !must_use.is_dir() {
-            owner.make_folder(&must_use)?;
+            make_folder(&must_use)?;
         }
         let (new, old) = (must_use.join(".wp-cron-runner.new"), must_use.join(".wp-cron-runner.old"));
         remove_folder(&new)?;
         remove_folder(&old)?;
-        owner.make_folder(&new)?;
+        make_folder(&new)?;
         for (name, bytes) in FILES {
             let path = new.join(name);
             if let Some(parent) = path.parent().filter(|parent| !parent.is_dir()) {
-                owner.make_folder(parent)?;
+                make_folder(parent)?;
             }
-            owner.write(&path, bytes)?;
+            write_new(&path, bytes)?;
         }
         if self.folder().is_dir() {
             fs::rename(self.folder(), &old)?;
@@ -97,13 +110,19 @@ impl Place {
         remove_folder(&old)?;
         let loader = must_use.join(".wp-cron-runner.php.new");
         let _ = fs::remove_file(&loader);
-        owner.write(&loader, LOADER.as_bytes())?;
+        write_new(&loader, LOADER.as_bytes())?;
         fs::rename(&loader, self.loader())?;
         Ok(true)
     }
 
-    /// The loader first: without it nothing of the folder is loaded.
+    /// Gives whether anything was there.
     pub fn remove(&self) -> io::Result<bool> {
+        owner::metadata(&self.content)?;
+        owner::as_owner_of(&self.home(), || self.take_out())
+    }
+
+    /// The loader first: without it nothing of the folder is loaded.
+    fn take_out(&self) -> io::Result<bool> {
         let was_there = self.loader().exists() || self.folder().exists();
         match fs::remove_file(self.loader()) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -136,43 +155,12 @@ fn files_below(folder: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Root writes as the owner of what is there already.
-pub struct Owner {
-    uid: Option<u32>,
-    gid: Option<u32>,
+fn make_folder(path: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(0o755).create(path)
 }
 
-impl Owner {
-    pub fn of(path: &Path) -> io::Result<Self> {
-        let metadata = fs::metadata(path)?;
-        let is_root = super::is_root();
-        Ok(Self { uid: is_root.then_some(metadata.uid()), gid: is_root.then_some(metadata.gid()) })
-    }
-
-    fn own(&self, path: &Path) -> io::Result<()> {
-        if self.uid.is_some() { chown(path, self.uid, self.gid) } else { Ok(()) }
-    }
-
-    fn make_folder(&self, path: &Path) -> io::Result<()> {
-        DirBuilder::new().mode(0o755).create(path)?;
-        self.own(path)
-    }
-
-    fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        write_new(path, bytes, 0o644)?;
-        self.own(path)
-    }
-
-    /// A new private file.
-    pub fn write_private(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        write_new(path, bytes, 0o600)?;
-        self.own(path)
-    }
-}
-
-/// `create_new`: never through a link that somebody put there.
-fn write_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = owner::create(path, 0o644)?;
     file.write_all(bytes)?;
     file.sync_all()
 }

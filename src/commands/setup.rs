@@ -2,15 +2,17 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
 
-use super::plugin_files::{Owner, Place};
+use super::plugin_files::Place;
 use super::{
-    Stop, calls, exists, exit, find, history_file, pinned_install, print, print_json, runner, visitor, wp_config,
+    Stop, calls, exists, exit, find, history_file, is_root, owner, pinned_install, print, print_json, runner, visitor,
+    wp_config,
 };
 use crate::api::client;
 use crate::config::{Config, Site, secret};
@@ -87,16 +89,22 @@ fn make_key(config: &Config, site: &Site, done: &mut Vec<String>) -> Result<Vec<
     if !exists(file) {
         let hex = random_hex::<32>().map_err(|error| io_stop("make a key for", file, &error))?;
         let folder = file.parent().unwrap_or(Path::new("/"));
-        let owner = match exists(&config.runner.state_dir) {
-            true => &config.runner.state_dir,
-            false => folder,
-        };
+        let runner = fs::metadata(&config.runner.state_dir).ok();
         let write = || {
             fs::create_dir_all(folder)?;
-            Owner::of(owner)?.write_private(file, format!("{hex}\n").as_bytes())
+            owner::write_private(file, format!("{hex}\n").as_bytes(), runner.as_ref())?;
+            fs::metadata(file)
         };
-        write().map_err(|error| io_stop("write", file, &error))?;
-        done.push(format!("key made: {} (mode 0600; the user of the runner must be its owner)", file.display()));
+        let made = write().map_err(|error| io_stop("write", file, &error))?;
+        let whose = owner::name(made.uid());
+        done.push(format!("key made: {} (mode 0600, it belongs to {whose})", file.display()));
+        if is_root() && runner.is_none() {
+            done.push(format!(
+                "the runner has to read it: type `chown www-data {}`, with the user that the runner is started as in place of \
+                 www-data (best the user of the site's php-fpm pool)",
+                file.display()
+            ));
+        }
     }
     secret::keys(file).map_err(|refusal| Stop::new(exit::CONFIGURATION, refusal.to_string()))
 }
@@ -108,25 +116,29 @@ fn joined(keys: &[Key]) -> String {
 /// Gives what a person has to do where the file may not be written.
 fn write_block(site: &Site, path: &Path, keys: &[Key], done: &mut Vec<String>) -> Result<Option<String>, Stop> {
     let block = wp_config::block(&site.name, &joined(keys));
-    let Some(file) = wp_config::find(path) else {
+    let found = wp_config::find(path).map_err(|error| io_stop("read", &path.join("wp-config.php"), &error))?;
+    let Some(file) = found else {
         let message = format!("no wp-config.php in {} or above it; is WordPress installed there?", path.display());
         return Err(Stop::new(exit::CONFIGURATION, message));
     };
-    let text = fs::read_to_string(&file).map_err(|error| io_stop("read", &file, &error))?;
     let by_hand = |why: &str| {
         let shown = file.display();
         format!(
             "{shown} {why}; put this block into it, before the line that loads wp-settings.php, then try again:\n\n{block}"
         )
     };
-    let Some(new) = wp_config::with_block(&text, &block) else {
-        return Ok(Some(by_hand("has no line that loads wp-settings.php, so there is no place for the key")));
-    };
-    if new == text {
-        return Ok(None);
-    }
-    match wp_config::replace(&file, &new) {
-        Ok(()) => {
+    let mut has_place = true;
+    let changed = wp_config::change(&file, |text| {
+        let new = wp_config::with_block(text, &block);
+        has_place = new.is_some();
+        new
+    });
+    match changed {
+        Ok(_) if !has_place => {
+            Ok(Some(by_hand("has no line that loads wp-settings.php, so there is no place for the key")))
+        }
+        Ok(false) => Ok(None),
+        Ok(true) => {
             done.push(format!("key's block written to {}", file.display()));
             Ok(None)
         }
@@ -150,12 +162,24 @@ async fn look_patiently(site: &Arc<Site>) -> Result<Looked, Failure> {
 
 /// From now on a copy of this site is told from it.
 fn pin(config: &Config, site: &str, install: &str) {
+    if pinned_install(config, site).as_deref() != Some(install) {
+        in_history(config, |history| history.learn(site, "install", install.to_string()));
+    }
+}
+
+/// Where a runner keeps a history already. Root writes there as the runner.
+fn in_history(config: &Config, write: impl FnOnce(&History) + Send) {
     let file = history_file(config);
-    if pinned_install(config, site).as_deref() != Some(install)
-        && file.exists()
-        && let Ok(history) = History::open(&file, &config.history)
-    {
-        history.learn(site, "install", install.to_string());
+    if !file.exists() {
+        return;
+    }
+    let written = owner::as_owner_of(&config.runner.state_dir, || {
+        let history = History::open(&file, &config.history).map_err(io::Error::other)?;
+        write(&history);
+        Ok(())
+    });
+    if let Err(error) = written {
+        tracing::warn!("{}: {error}", file.display());
     }
 }
 
@@ -170,7 +194,8 @@ pub async fn remove(config: &Config, name: &str, force: bool, json: bool) -> Res
         return Err(Stop::new(exit::LATER, message));
     }
     let mut done = Vec::new();
-    if !site.keys.is_empty() && place.is_installed() {
+    let normal = Some(place.normal_folder()).filter(|folder| folder.is_dir());
+    if !site.keys.is_empty() && (place.is_installed() || normal.is_some()) {
         match uninstall_state(config, site, force).await {
             Ok(()) => done.push("the plugin's tables and options are gone".to_string()),
             Err(stop) if force => done.push(format!("tables and options may be left: {}", stop.message)),
@@ -178,13 +203,20 @@ pub async fn remove(config: &Config, name: &str, force: bool, json: bool) -> Res
         }
     }
     take_out(config, site, &path, &place, &mut done)?;
+    let remaining = normal.map(|folder| {
+        let shown = folder.display();
+        format!(
+            "deactivate the plugin WP Cron Runner in wp-admin and delete it there: {shown} came from a zip, and stays"
+        )
+    });
     if json {
-        print_json(&json!({"site": name, "changed": done}))?;
+        print_json(&json!({"site": name, "changed": done, "remaining": remaining}))?;
         return Ok(exit::FINE);
     }
     if done.is_empty() {
         done.push("nothing to remove".into());
     }
+    done.extend(remaining.map(|step| format!("one step remains: {step}")));
     print(&format!("{}\n", done.join("\n")))?;
     Ok(exit::FINE)
 }
@@ -220,24 +252,18 @@ fn take_out(config: &Config, site: &Site, path: &Path, place: &Place, done: &mut
     if place.remove().map_err(|error| io_stop("remove", &place.folder(), &error))? {
         done.push(format!("plugin removed from {}", place.folder().display()));
     }
-    if let Some(file) = wp_config::find(path) {
-        let text = fs::read_to_string(&file).map_err(|error| io_stop("read", &file, &error))?;
-        if let Some(new) = wp_config::without_block(&text) {
-            wp_config::replace(&file, &new).map_err(|error| io_stop("write", &file, &error))?;
-            done.push(format!("block removed from {}", file.display()));
-        }
+    let found = wp_config::find(path).map_err(|error| io_stop("read", &path.join("wp-config.php"), &error))?;
+    if let Some(file) = found
+        && wp_config::change(&file, wp_config::without_block).map_err(|error| io_stop("write", &file, &error))?
+    {
+        done.push(format!("block removed from {}", file.display()));
     }
     match fs::remove_file(&site.secret_file) {
         Ok(()) => done.push(format!("key removed: {}", site.secret_file.display())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(io_stop("remove", &site.secret_file, &error)),
     }
-    let file = history_file(config);
-    if file.exists()
-        && let Ok(history) = History::open(&file, &config.history)
-    {
-        history.forget(&site.name);
-    }
+    in_history(config, |history| history.forget(&site.name));
     Ok(())
 }
 
@@ -249,8 +275,7 @@ pub async fn status(config: &Config, name: &str, json: bool) -> Result<u8, Stop>
         () if place.normal_folder().is_dir() => "normal plugin",
         () => "not installed",
     };
-    let file = wp_config::find(&path);
-    let text = file.as_ref().and_then(|file| fs::read_to_string(file).ok());
+    let text = wp_config::find(&path).ok().flatten().and_then(|file| fs::read(file).ok());
     let written = text.as_deref().and_then(wp_config::keys_in);
     let ours: Vec<String> = site.keys.iter().map(|key| key.expose_hex().to_string()).collect();
     let keys = match &written {

@@ -7,10 +7,12 @@
 
 pub mod answers;
 pub mod frames;
+pub mod refusal;
 pub mod requests;
 pub mod signature;
 
 pub use answers::*;
+pub use refusal::Refusal;
 pub use requests::*;
 
 /// A body is never longer; neither side reads more.

@@ -2,14 +2,15 @@
 //! happened and asks what to do. All times are this machine's unix milliseconds unless they say otherwise.
 
 mod php_clock;
+mod told;
 mod trouble;
 mod view;
 
 use std::collections::HashSet;
 
-use crate::outcome::Failure;
-use crate::protocol::{Busy, Due, Open, Stray};
+use crate::protocol::{Busy, Open};
 pub use php_clock::PhpClock;
+pub use told::{About, RunEnd, Seen};
 use trouble::Trouble;
 pub use view::{Running, View};
 
@@ -86,82 +87,12 @@ pub struct State {
     pub about: About,
 }
 
-/// What replies say beside what is due; for reports.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct About {
-    pub plugin: String,
-    pub php: String,
-    pub wp: String,
-    pub lock_kind: Option<String>,
-    pub disable_wp_cron: bool,
-    pub stray: Option<Stray>,
-    pub held: u64,
-    pub backlog: Option<String>,
-    /// Events that are due and left alone, each with its reason, as the last run found them.
-    pub left_alone: Vec<Busy>,
-}
-
-impl About {
-    pub fn from_due(due: &Due) -> Self {
-        Self {
-            plugin: due.plugin.clone(),
-            php: due.php.clone(),
-            wp: due.wp.clone(),
-            lock_kind: due.lock_kind.clone(),
-            disable_wp_cron: due.disable_wp_cron,
-            stray: due.stray.clone(),
-            held: due.held,
-            backlog: None,
-            left_alone: Vec::new(),
-        }
-    }
-}
-
-/// What a take-over, a look, a settle or a finished run told about the `cron` option.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Seen {
-    pub next: Option<i64>,
-    pub due: u64,
-    pub oldest: Option<i64>,
-    pub busy: Vec<Busy>,
-}
-
-impl Seen {
-    /// How many are due and could be claimed.
-    fn claimable(&self) -> u64 {
-        self.due.saturating_sub(u64::try_from(self.busy.len()).unwrap_or(u64::MAX))
-    }
-
-    /// Those that wait for a run to end. What is left alone waits for nothing but the next rescan.
-    fn waiting(self) -> Vec<Busy> {
-        self.busy.into_iter().filter(|busy| busy.reason.is_none()).collect()
-    }
-}
-
 /// A notice that came while an answer was on its way: that answer may have been read from the option before.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Noticed {
     next: i64,
     /// The last request that was sent before it.
     sent: u64,
-}
-
-/// How a run of ours ended, as far as what to do next depends on it.
-#[derive(Debug, Clone, Default)]
-pub struct RunEnd {
-    pub batch: String,
-    /// The number that `run_started` gave.
-    pub sent: u64,
-    /// Events that it took out of the option.
-    pub claimed: u64,
-    /// At least one of them ended ok.
-    pub went_well: bool,
-    pub seen: Option<Seen>,
-    pub failure: Option<Failure>,
-    /// Events that were left alone, where the run got as far as to tell.
-    pub left_alone: Option<Vec<Busy>>,
-    /// Rows whose process may live.
-    pub open: Vec<Open>,
 }
 
 impl State {

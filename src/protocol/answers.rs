@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::outcome::{Failure, Outcome, Then};
+use super::Refusal;
+use crate::outcome::{Outcome, Then};
 
 /// One line of an answer.
 #[derive(Debug, Clone, Deserialize)]
@@ -328,69 +329,6 @@ pub struct Ended {
     pub reason: String,
 }
 
-/// A correctly signed request that the plugin does not carry out.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
-pub struct Refusal {
-    pub error: String,
-    pub message: Option<String>,
-    #[serde(deserialize_with = "maybe_whole")]
-    pub server_ms: Option<i64>,
-    pub install: Option<String>,
-    pub owner: Option<Owner>,
-    pub epoch: Option<i64>,
-    #[serde(deserialize_with = "maybe_whole")]
-    pub expected_ms: Option<i64>,
-    pub supported: Option<Vec<i64>>,
-    pub state: Option<String>,
-    pub outcome: Option<String>,
-    pub then: Option<String>,
-}
-
-impl Refusal {
-    /// `sent_ms`: when the refused request was signed, on this machine's clock.
-    pub fn failure(self, sent_ms: i64) -> Failure {
-        let message = self.message.unwrap_or_default();
-        match self.error.as_str() {
-            "E_CLOCK" => Failure::Clock(self.server_ms.map_or(0, |server| server - sent_ms)),
-            "stale" => {
-                let owner =
-                    self.owner.unwrap_or(Owner { id: String::new(), name: "?".into(), expected_ms: None, left: false });
-                Failure::Stale {
-                    name: owner.name,
-                    expected_ms: self.expected_ms.or(owner.expected_ms),
-                    epoch: self.epoch,
-                }
-            }
-            "left" => Failure::Left,
-            "unknown_epoch" => Failure::UnknownEpoch(self.epoch),
-            "wrong_install" => Failure::WrongInstall(self.install.unwrap_or_default()),
-            "busy" => Failure::Busy,
-            "E_MAINTENANCE" => Failure::Maintenance { retry_after_s: None },
-            "E_DATABASE" | "E_TABLES" => Failure::Database(crate::text::safe(&message)),
-            "E_CORRUPT" => Failure::Corrupt(crate::text::safe(&message)),
-            "E_RUN" => Failure::NoSuchRun,
-            "E_STATE" => {
-                Failure::State(state_sentence(self.state.as_deref(), self.outcome.as_deref(), self.then.as_deref()))
-            }
-            "E_VERSION" => Failure::Misconfigured(format!(
-                "the plugin speaks protocol {:?}, this runner 1; run `wp-cron-runner plugin install SITE` again",
-                self.supported.unwrap_or_default()
-            )),
-            _ => Failure::Refused { code: crate::text::safe_cut(&self.error, 40), message },
-        }
-    }
-}
-
-fn state_sentence(state: Option<&str>, outcome: Option<&str>, then: Option<&str>) -> String {
-    match (state.or(outcome), then) {
-        (Some("claimed" | "running"), _) => "the run has not ended; it would run twice".to_string(),
-        (Some(state), Some(then)) if then != "none" => format!("the run ended `{state}` and was {then} already"),
-        (Some(state), _) => format!("the run ended `{state}`"),
-        (None, _) => "the run is in another state".to_string(),
-    }
-}
-
 /// What the plugin tells the runner: something earlier is due now.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Notice {
@@ -405,7 +343,7 @@ fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
     Ok(maybe_whole(deserializer)?.unwrap_or(0))
 }
 
-fn maybe_whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
+pub(super) fn maybe_whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
     let number = Option::<serde_json::Number>::deserialize(deserializer)?;
     #[allow(clippy::cast_possible_truncation, reason = "a saturating cast is what is wanted")]
     Ok(number.and_then(|number| number.as_i64().or_else(|| number.as_f64().map(|value| value as i64))))
@@ -425,17 +363,5 @@ mod tests {
         assert_eq!((end.outcome, end.then, end.at_ms, end.ms), (Outcome::TimedOut, Then::Held, 1, Some(3)));
         let frame: Frame = serde_json::from_str(r#"{"t":"claimed","batch":"b","events":[],"next":null}"#).unwrap();
         assert!(matches!(frame, Frame::Claimed(_)));
-    }
-
-    #[test]
-    fn refusals_become_failures() {
-        let refusal: Refusal =
-            serde_json::from_str(r#"{"error":"stale","owner":{"id":"x","name":"web-2"},"epoch":4,"expected_ms":12}"#)
-                .unwrap();
-        assert_eq!(refusal.failure(0), Failure::Stale { name: "web-2".into(), expected_ms: Some(12), epoch: Some(4) });
-        let refusal: Refusal = serde_json::from_str(r#"{"error":"E_CLOCK","server_ms":100000}"#).unwrap();
-        assert_eq!(refusal.failure(30_000), Failure::Clock(70_000));
-        let refusal: Refusal = serde_json::from_str(r#"{"error":"E_STATE","state":"running"}"#).unwrap();
-        assert!(refusal.failure(0).to_string().contains("twice"));
     }
 }

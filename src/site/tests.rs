@@ -1,4 +1,5 @@
 use super::*;
+use crate::outcome::Failure;
 
 const T: i64 = 1_700_000_000_000;
 

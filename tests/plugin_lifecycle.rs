@@ -114,6 +114,27 @@ fn a_normal_plugin_works_like_one_in_mu_plugins() {
 }
 
 #[test]
+fn remove_of_a_normal_plugin_takes_out_all_but_the_folder_and_says_so() {
+    let site = Site::builder().sqlite().start();
+    let mut runner = Runner::builder(&site).prepare();
+    let content = site.path.join("wp-content");
+    std::fs::rename(content.join("mu-plugins/wp-cron-runner"), content.join("plugins/wp-cron-runner")).expect("moved");
+    std::fs::remove_file(content.join("mu-plugins/wp-cron-runner.php")).expect("the loader goes");
+    site.wp(&["plugin", "activate", "wp-cron-runner"]);
+    runner.start();
+    site.schedule_in(1, "fx_ok", &json!([]));
+    wait_for("a run", secs(10), || site.ledger().end_of("fx_ok"));
+    runner.stop();
+    let said = runner.cli_as_caller(&["plugin", "remove", &site.name]);
+    assert_eq!(said.code(), 0, "{said:?}");
+    assert!(said.stdout.contains("wp-admin"), "the step that remains: {said:?}");
+    let left = site.php("global $wpdb; echo count($wpdb->get_col(\"SHOW TABLES LIKE '%cron_runner%'\"));");
+    assert_eq!(left, "0");
+    let config = std::fs::read_to_string(site.path.join("wp-config.php")).expect("wp-config.php");
+    assert!(!config.contains("WP_CRON_RUNNER"), "{config}");
+}
+
+#[test]
 fn the_versions_agree() {
     let header = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/wp-plugin/wp-cron-runner.php")).unwrap();
     let settings = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/wp-plugin/src/settings.php")).unwrap();

@@ -7,6 +7,7 @@
 
 mod calls;
 mod commands;
+mod kills;
 mod layers;
 mod merge;
 mod on_time;

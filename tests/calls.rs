@@ -124,6 +124,14 @@ fn replays_and_clocks(site: &Site) {
     let other = r#"{"install":"00000000000000000000000000000000"}"#;
     let (status, body) = call(site, "due", &signed(site, "due", other, 0), other);
     assert!(status == 409 && body.contains("wrong_install"), "{status} {body}");
+    // What an owner writes about himself never lands on another's take-over.
+    let told = site.php_json(
+        "namespace WP_Cron_Runner; $db = page_connection(); $read = owner($db);
+         $same = replace_state($db, 'owner', $read, array_merge($read, ['expected_ms' => 1 + $read['expected_ms']]));
+         $late = replace_state($db, 'owner', $read, array_merge($read, ['left' => true]));
+         echo json_encode([$same, $late, owner($db)['left']]);",
+    );
+    assert_eq!(told, serde_json::json!([true, false, false]));
     // An epoch of the past, and one that was never issued.
     for (epoch, error) in [(0, "stale"), (999, "unknown_epoch")] {
         let body = format!(r#"{{"epoch":{epoch},"owner":"x","runner":"old","lanes":1}}"#);

@@ -129,6 +129,14 @@ function set_state( Connection $db, string $name, array $value ): void {
 }
 
 /**
+ * Writes one value of the state table, if it still is what was read.
+ */
+function replace_state( Connection $db, string $name, array $from, array $to ): bool {
+	$sql = 'UPDATE ' . state_table() . ' SET value = ?, updated_ms = ? WHERE blog = ? AND name = ? AND value = ?';
+	return 1 === $db->write( $sql, array( (string) wp_json_encode( $to ), now_ms(), get_current_blog_id(), $name, (string) wp_json_encode( $from ) ) );
+}
+
+/**
  * Uses up a nonce. The primary key lets one of many win.
  *
  * @return bool False where it was used before.

@@ -122,8 +122,8 @@ function owner_was_here( Connection $db, string $id, int $expect_ms ): void {
 	}
 	// A call that is expected at the same time as before says nothing new.
 	if ( now_ms() + $expect_ms > $owner['expected_ms'] + 1000 ) {
-		$owner['expected_ms'] = now_ms() + $expect_ms;
-		set_state( $db, 'owner', $owner );
+		// Only over what was read: another runner may take over meanwhile, and his epoch must stand.
+		replace_state( $db, 'owner', $owner, array_merge( $owner, array( 'expected_ms' => now_ms() + $expect_ms ) ) );
 	}
 	$settings = settings();
 	if ( abs( time() - (int) ( $settings['seen'] ?? 0 ) ) > seen_every( $settings ) ) {
@@ -135,10 +135,15 @@ function owner_was_here( Connection $db, string $id, int $expect_ms ): void {
  * The owner stops and nobody follows: page-load cron is back with the next page.
  */
 function owner_leaves( Connection $db, string $id ): void {
-	$owner = owner( $db );
-	if ( $owner['id'] === $id ) {
-		$owner['left'] = true;
-		set_state( $db, 'owner', $owner );
-		save_settings( array( 'seen' => 0 ) );
+	// A look of ours may change the row between reading and writing; then once more.
+	for ( $try = 0; $try < 5; $try++ ) {
+		$owner = owner( $db );
+		if ( $owner['id'] !== $id ) {
+			return;
+		}
+		if ( $owner['left'] || replace_state( $db, 'owner', $owner, array_merge( $owner, array( 'left' => true ) ) ) ) {
+			break;
+		}
 	}
+	save_settings( array( 'seen' => 0 ) );
 }

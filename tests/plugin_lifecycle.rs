@@ -89,16 +89,21 @@ fn install_twice_changes_nothing_and_status_tells() {
     assert!(status.stdout.contains("0.1.0"), "{status:?}");
 }
 
-#[test]
-fn a_normal_plugin_works_like_one_in_mu_plugins() {
-    let site = Site::builder().mariadb().start();
-    let mut runner = Runner::builder(&site).prepare();
-    // By hand, as from a zip: the folder under plugins, activated; no loader in mu-plugins.
+/// By hand, as from a zip: the folder under plugins, activated; no loader in mu-plugins.
+fn started_with_a_normal_plugin(site: &Site) -> Runner {
+    let mut runner = Runner::builder(site).prepare();
     let content = site.path.join("wp-content");
     std::fs::rename(content.join("mu-plugins/wp-cron-runner"), content.join("plugins/wp-cron-runner")).expect("moved");
     std::fs::remove_file(content.join("mu-plugins/wp-cron-runner.php")).expect("the loader goes");
     site.wp(&["plugin", "activate", "wp-cron-runner"]);
     runner.start();
+    runner
+}
+
+#[test]
+fn a_normal_plugin_works_like_one_in_mu_plugins() {
+    let site = Site::builder().mariadb().start();
+    let runner = started_with_a_normal_plugin(&site);
     site.schedule_in(1, "fx_output", &json!(["from a normal plugin"]));
     let run = wait_for("the run", secs(15), || runner.history_of("fx_output").first().cloned());
     assert_eq!((run["outcome"].as_str(), run["output"].as_str()), (Some("ok"), Some("from a normal plugin")), "{run}");
@@ -108,7 +113,7 @@ fn a_normal_plugin_works_like_one_in_mu_plugins() {
     site.get("/");
     wait_for("core's run", secs(10), || site.ledger().end_of("fx_ok"));
     site.wp(&["plugin", "uninstall", "wp-cron-runner"]);
-    assert!(!content.join("plugins/wp-cron-runner").exists());
+    assert!(!site.path.join("wp-content/plugins/wp-cron-runner").exists());
     let left = site.php("global $wpdb; echo count($wpdb->get_col(\"SHOW TABLES LIKE '%cron_runner%'\")), get_option('wp_cron_runner') === false ? 'none' : 'option';");
     assert_eq!(left, "0none");
 }
@@ -116,12 +121,7 @@ fn a_normal_plugin_works_like_one_in_mu_plugins() {
 #[test]
 fn remove_of_a_normal_plugin_takes_out_all_but_the_folder_and_says_so() {
     let site = Site::builder().sqlite().start();
-    let mut runner = Runner::builder(&site).prepare();
-    let content = site.path.join("wp-content");
-    std::fs::rename(content.join("mu-plugins/wp-cron-runner"), content.join("plugins/wp-cron-runner")).expect("moved");
-    std::fs::remove_file(content.join("mu-plugins/wp-cron-runner.php")).expect("the loader goes");
-    site.wp(&["plugin", "activate", "wp-cron-runner"]);
-    runner.start();
+    let mut runner = started_with_a_normal_plugin(&site);
     site.schedule_in(1, "fx_ok", &json!([]));
     wait_for("a run", secs(10), || site.ledger().end_of("fx_ok"));
     runner.stop();

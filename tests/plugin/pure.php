@@ -28,7 +28,7 @@ function get_current_blog_id(): int {
 define( 'WEEK_IN_SECONDS', 604800 );
 define( 'HOUR_IN_SECONDS', 3600 );
 $plugin = __DIR__ . '/../../wp-plugin';
-foreach ( array( 'settings', 'protocol', 'connection', 'locks', 'cron-option', 'write-lock', 'merge', 'journal', 'owner', 'claim', 'settle', 'notice', 'page-load-cron', 'bootstrap', 'death', 'execute' ) as $file ) {
+foreach ( array( 'settings', 'protocol', 'connection', 'locks', 'cron-option', 'write-lock', 'merge', 'journal', 'owner', 'claim', 'settle', 'notice', 'page-load-cron', 'bootstrap', 'execute' ) as $file ) {
 	require "$plugin/src/$file.php";
 }
 

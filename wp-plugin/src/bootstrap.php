@@ -109,7 +109,7 @@ function deactivate(): void {
 	}
 	try {
 		$db    = own_connection();
-		$locks = locks( $db, settings()['lock_kind'] );
+		$locks = required_locks( $db );
 		settle_runs( $db, $locks, array( 'leave' => true ) );
 		save_settings( array( 'seen' => 0 ) );
 		delete_transient( 'doing_cron' );

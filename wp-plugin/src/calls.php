@@ -87,7 +87,7 @@ function report_open( array $row ): array {
 function answer_inspect( Frames $frames, array $ask ): void {
 	$db    = page_connection();
 	$row   = has_tables() ? journal_row( $db, (string) ( $ask['run'] ?? '' ) ) : null;
-	$locks = locks( $db, (string) ( settings()['lock_kind'] ?? '' ) );
+	$locks = site_locks( $db );
 	$state = $row && $locks ? process_state( $db, $locks, $row ) : 'unknown';
 	$frames->send( array( 't' => 'inspect', 'row' => $row ? report_row( $row ) : null, 'process' => $state ) );
 }
@@ -114,7 +114,7 @@ function answer_end( Frames $frames, array $ask, string $nonce ): void {
 		$reason = 'PHP has no posix_kill()';
 	} else {
 		// The worker may have gone on to another request meanwhile: the lock says whether it still is this one.
-		$locks = locks( $db, (string) settings()['lock_kind'] );
+		$locks = site_locks( $db );
 		foreach ( array( 'TERM' => 15, 'KILL' => 9 ) as $name => $number ) {
 			if ( $locks && $locks->is_held( batch_lock( $row['batch'] ) ) && posix_kill( $pid, $number ) ) {
 				$signal = $name;
@@ -145,10 +145,7 @@ function answer_settle( Frames $frames, array $ask, string $nonce ): void {
 		throw new Refused( 409, 'unknown_epoch', array( 'epoch' => 0, 'message' => 'no runner has taken over this site yet' ) );
 	}
 	$db    = own_connection();
-	$locks = locks( $db, (string) ( settings()['lock_kind'] ?? '' ) );
-	if ( ! $locks ) {
-		throw new Refused( 500, 'E_LOCKS', array( 'message' => 'this database can hold no session lock, and this version has no other kind for it' ) );
-	}
+	$locks = required_locks( $db );
 	if ( ! use_nonce( $db, $nonce ) ) {
 		throw new Refused( 409, 'E_REPLAY' );
 	}
@@ -271,7 +268,6 @@ function settled( Connection $db, Locks $locks, array $ask ): array {
  * `run`: claim and execute.
  */
 function answer_run( Frames $frames, array $ask, string $nonce ): void {
-	require_once __DIR__ . '/death.php';
 	require_once __DIR__ . '/execute.php';
 	if ( ! has_tables() ) {
 		throw new Refused( 409, 'unknown_epoch', array( 'epoch' => 0, 'message' => 'no runner has taken over this site yet' ) );

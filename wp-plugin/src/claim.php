@@ -86,11 +86,7 @@ final class Batch {
 	 * @throws Refused Where this kind of site cannot hold process locks, or the batch runs already.
 	 */
 	public function __construct( string $id, Connection $db, int $epoch, string $runner, string $trigger ) {
-		$kind  = settings()['lock_kind'] ?? '';
-		$locks = locks( $db, $kind );
-		if ( ! $locks ) {
-			throw new Refused( 500, 'E_LOCKS', array( 'message' => "the lock kind of this site is `$kind`; this version holds `session-lock` and `file-lock`" ) );
-		}
+		$locks         = required_locks( $db );
 		$this->id      = $id;
 		$this->db      = $db;
 		$this->locks   = $locks;
@@ -129,7 +125,7 @@ final class Batch {
 	 */
 	public function reconnect(): void {
 		$this->db      = own_connection();
-		$this->locks   = locks( $this->db, settings()['lock_kind'] );
+		$this->locks   = required_locks( $this->db );
 		$this->holding = '';
 	}
 

@@ -7,6 +7,8 @@
 
 namespace WP_Cron_Runner;
 
+require_once __DIR__ . '/death.php';
+
 /**
  * One pass: claim, execute, report, until nothing is due, the budget is spent, or an event ended the process.
  */

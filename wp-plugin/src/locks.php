@@ -246,6 +246,27 @@ function locks( Connection $db, string $kind ): ?Locks {
 }
 
 /**
+ * The locks of this site, or null where its kind is not known or none that this version can hold.
+ */
+function site_locks( Connection $db ): ?Locks {
+	return locks( $db, (string) ( settings()['lock_kind'] ?? '' ) );
+}
+
+/**
+ * The locks of this site.
+ *
+ * @throws Refused Where there are none.
+ */
+function required_locks( Connection $db ): Locks {
+	$locks = site_locks( $db );
+	if ( ! $locks ) {
+		$kind = (string) ( settings()['lock_kind'] ?? '' );
+		throw new Refused( 500, 'E_LOCKS', array( 'message' => "the lock kind of this site is `$kind`; this version holds `session-lock` and `file-lock`" ) );
+	}
+	return $locks;
+}
+
+/**
  * Which kind of lock protects here. Asked once per plugin version.
  *
  * SQLite is known by its drop-in. A server is believed only after two connections: what the first holds, the second must be

@@ -86,7 +86,7 @@ final class Merge {
 	 * Writes under the write lock, or without it where it is not to be had in time.
 	 */
 	private static function write_locked(): bool {
-		$locks = locks( page_connection(), settings()['lock_kind'] );
+		$locks = site_locks( page_connection() );
 		$name  = write_lock( get_current_blog_id() );
 		$ours  = $locks && $locks->take_within( $name, PAGE_WAITS_MS );
 		try {

@@ -127,7 +127,6 @@ function seen_lately( Connection $db ): bool {
  * Core's loop does nothing afterwards. It runs only where this one could not even begin.
  */
 function action_stand_in(): void {
-	require_once __DIR__ . '/death.php';
 	require_once __DIR__ . '/execute.php';
 	try {
 		$db    = own_connection();

@@ -13,6 +13,7 @@ mod lease;
 mod outcome;
 mod protocol;
 mod run_site;
+mod schedule;
 mod scheduler;
 mod site;
 mod text;

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Top first. Neighbours on one line do not know one another.
-const LAYERS: [&[&str]; 14] = [
+const LAYERS: [&[&str]; 15] = [
     &["main"],
     &["cli"],
     &["commands"],
@@ -15,6 +15,7 @@ const LAYERS: [&[&str]; 14] = [
     &["run_site"],
     &["trigger", "lease", "history"],
     &["config", "site"],
+    &["schedule"],
     &["protocol"],
     &["outcome"],
     &["clock"],

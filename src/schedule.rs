@@ -1,0 +1,1 @@
+//! Crontab expressions with a time zone.

@@ -94,7 +94,7 @@ impl Scheduler {
                     }
                     Some(number)
                 }
-                config::Trigger::Http { .. } => None,
+                _ => None,
             };
             let install = reader.fact(&site.name, "install")?;
             // With several lanes an earlier end may have been written to the journal and not to the history.

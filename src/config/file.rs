@@ -53,6 +53,16 @@ impl<'a> Table<'a> {
         self.table?.get(key)
     }
 
+    /// Is the key written? Does not make it a known one.
+    pub fn has(&self, key: &str) -> bool {
+        self.table.is_some_and(|table| table.contains_key(key))
+    }
+
+    /// Where the key's value stands; the table where it is not written.
+    pub fn span_of(&self, key: &str) -> Range<usize> {
+        self.table.and_then(|table| table.get(key)).map_or(self.span.clone(), Spanned::span)
+    }
+
     /// Read by `convert`, which says None where the value is not of its kind.
     fn read<T>(
         &self,
@@ -97,6 +107,16 @@ impl<'a> Table<'a> {
                 self.wrong(key, text.span(), &format!("\"{}\"", text::safe_cut(text.get_ref(), 80)), expected);
             }
             is_clean
+        })
+    }
+
+    /// A list of words, none of them empty, and at least one.
+    pub fn texts(&self, key: &'static str, expected: &str) -> Option<Spanned<Vec<String>>> {
+        self.read(key, expected, |value| {
+            let is_word = |word: &&str| !word.is_empty() && !word.contains(char::is_control);
+            let word = |item: &Spanned<DeValue<'_>>| item.get_ref().as_str().filter(is_word).map(str::to_string);
+            let words: Option<Vec<String>> = value.as_array()?.iter().map(word).collect();
+            words.filter(|words| !words.is_empty())
         })
     }
 

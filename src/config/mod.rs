@@ -5,6 +5,7 @@ pub mod file;
 pub mod problem;
 pub mod secret;
 mod sites;
+mod triggers;
 mod units;
 
 pub use sites::is_link_local;
@@ -18,7 +19,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::Url;
-use secrecy::SecretString;
 use toml::de::DeTable;
 
 use crate::protocol::signature::Key;
@@ -45,6 +45,8 @@ pub struct Runner {
     pub state_dir: PathBuf,
     pub listen: SocketAddr,
     pub max_parallel: usize,
+    /// Runs through WP-CLI at once: each is a process of 80 MB.
+    pub max_wp_cli: usize,
     pub drain: Duration,
 }
 
@@ -54,7 +56,7 @@ pub struct History {
     pub size: u64,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Site {
     pub name: String,
     /// The WordPress root on this machine, where it is known.
@@ -73,10 +75,56 @@ pub struct Site {
     pub hooks: Vec<Hook>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Trigger {
     FastCgi(Address),
-    Http { ca_file: Option<PathBuf>, connect_to: Option<SocketAddr>, basic_auth: Option<SecretString> },
+    Http(Http),
+    WpCli(WpCli),
+    /// No plugin is there: WordPress's own way, on a crontab schedule.
+    WpCronPhp(WpCronPhp),
+}
+
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Http {
+    pub ca_file: Option<CaFile>,
+    pub connect_to: Option<SocketAddr>,
+    pub basic_auth: Option<secret::Password>,
+}
+
+/// Read with the configuration, so that a reload sees a new certificate.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CaFile {
+    pub path: PathBuf,
+    pub pem: Vec<u8>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct WpCli {
+    /// The interpreter; a name is looked for in PATH.
+    pub php: String,
+    /// WP-CLI itself, a file that PHP reads.
+    pub wp_cli: String,
+    /// `name=value`, each for one `-d`.
+    pub ini: Vec<String>,
+    pub user: Option<User>,
+    /// Words in front of it all, such as `docker exec -i shop`; empty where PHP is a child of this process.
+    pub wrapper: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct User {
+    pub name: String,
+    pub uid: u32,
+    pub gid: u32,
+    pub home: PathBuf,
+}
+
+/// How `wp-cron.php` is asked to run what is due.
+#[derive(Debug, Clone, PartialEq)]
+pub enum WpCronPhp {
+    Http(Http),
+    /// `wp cron event run --due-now`
+    WpCli(WpCli),
 }
 
 /// Where php-fpm listens.
@@ -95,7 +143,7 @@ impl std::fmt::Display for Address {
     }
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Hook {
     /// A glob.
     pub name: String,
@@ -114,7 +162,9 @@ impl Site {
     pub fn trigger_word(&self) -> &'static str {
         match self.trigger {
             Trigger::FastCgi(_) => "fastcgi",
-            Trigger::Http { .. } => "http",
+            Trigger::Http(_) => "http",
+            Trigger::WpCli(_) => "wp-cli",
+            Trigger::WpCronPhp(_) => "wp-cron.php",
         }
     }
 
@@ -240,9 +290,10 @@ fn runner(table: &Table<'_>, folder: &Path) -> Runner {
         }
     }
     let max_parallel = table.whole("max_parallel", 1..1025).unwrap_or(8);
+    let max_wp_cli = table.whole("max_wp_cli", 1..1025).unwrap_or(4);
     let drain = table.duration("drain", Duration::ZERO..days(1)).unwrap_or(Duration::from_secs(60));
     table.finish();
-    Runner { name, state_dir, listen, max_parallel, drain }
+    Runner { name, state_dir, listen, max_parallel, max_wp_cli, drain }
 }
 
 fn host_name() -> String {

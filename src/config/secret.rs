@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 use crate::protocol::signature::Key;
 
@@ -45,8 +45,28 @@ fn key(line: &str) -> Result<Key, &'static str> {
     }
 }
 
+/// `user:password`
+#[derive(Debug, Clone)]
+pub struct Password(SecretString);
+
+impl Password {
+    pub fn new(user_and_password: &str) -> Self {
+        Self(SecretString::from(user_and_password))
+    }
+
+    pub fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+}
+
+impl PartialEq for Password {
+    fn eq(&self, other: &Self) -> bool {
+        self.expose() == other.expose()
+    }
+}
+
 /// `user:password`, one line.
-pub fn user_and_password(path: &Path) -> Result<SecretString, Refusal> {
+pub fn user_and_password(path: &Path) -> Result<Password, Refusal> {
     let text = read(path)?;
     let line = text.strip_suffix('\n').unwrap_or(&text);
     if line.contains(['\n', '\r']) || !line.contains(':') {
@@ -57,7 +77,7 @@ pub fn user_and_password(path: &Path) -> Result<SecretString, Refusal> {
             expected: "user:password and a line end",
         });
     }
-    Ok(SecretString::from(line))
+    Ok(Password::new(line))
 }
 
 fn read(path: &Path) -> Result<String, Refusal> {

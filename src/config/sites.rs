@@ -1,7 +1,7 @@
 //! `[[site]]` and `[[site.hook]]`, resolved.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use toml::Spanned;
 use super::file::{Problems, Table};
 use super::problem::Level;
 use super::secret::{self, Refusal};
-use super::{Address, Hook, Interrupted, Secrets, Site, Trigger, days};
+use super::{Hook, Interrupted, Secrets, Site, Trigger, days};
 use crate::text;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -32,8 +32,8 @@ pub fn resolve(tables: &[Table<'_>], folder: &Path, problems: &Problems, secrets
     sites
 }
 
-struct Reader<'a> {
-    table: &'a Table<'a>,
+pub(super) struct Reader<'a> {
+    pub(super) table: &'a Table<'a>,
     folder: &'a Path,
     secrets: Secrets,
 }
@@ -46,7 +46,9 @@ impl Reader<'_> {
         let path = self.path("path", "the folder that holds wp-load.php");
         let url = self.url();
         let trigger = self.trigger(url.as_ref(), path.as_ref());
-        let (secret_file, keys) = self.keys(name.as_deref());
+        // Where no plugin can be installed there is nobody to share a key with.
+        let needs_key = !matches!(trigger, Some(Trigger::WpCronPhp(_)));
+        let (secret_file, keys) = if needs_key { self.keys(name.as_deref()) } else { Default::default() };
         let timeout = table.duration("timeout", SECOND..days(30)).unwrap_or(Duration::from_secs(600));
         let lanes = table.whole("lanes", 1..129).unwrap_or(2);
         let rescan = table.duration("rescan", SECOND..days(1)).unwrap_or(Duration::from_secs(60));
@@ -78,11 +80,11 @@ impl Reader<'_> {
         Some(name.into_inner())
     }
 
-    fn wrong(&self, key: &str, value: &Spanned<String>, expected: &str) {
+    pub(super) fn wrong(&self, key: &str, value: &Spanned<String>, expected: &str) {
         self.table.wrong(key, value.span(), &format!("\"{}\"", text::safe_cut(value.get_ref(), 80)), expected);
     }
 
-    fn path(&self, key: &'static str, expected: &str) -> Option<PathBuf> {
+    pub(super) fn path(&self, key: &'static str, expected: &str) -> Option<PathBuf> {
         self.table.text(key, expected).map(|path| self.folder.join(path.into_inner()))
     }
 
@@ -125,87 +127,6 @@ impl Reader<'_> {
         Some(url.port().map_or(host.clone(), |port| format!("{host}:{port}")))
     }
 
-    fn trigger(&self, url: Option<&Spanned<Url>>, path: Option<&PathBuf>) -> Option<Trigger> {
-        let expected = "\"fastcgi\" or \"http\"";
-        let word = self.table.text("trigger", expected);
-        let address = self.fastcgi();
-        let http = self.http(url);
-        match word.as_ref().map(|word| word.get_ref().as_str()) {
-            Some("http") => http,
-            None if address.is_none() => http,
-            Some("fastcgi") | None => {
-                if path.is_none() {
-                    self.table
-                        .missing("path", "the folder that holds wp-load.php: the trigger `fastcgi` names files in it");
-                }
-                if address.is_none() {
-                    self.table.missing("fastcgi", FASTCGI);
-                }
-                address.map(Trigger::FastCgi)
-            }
-            Some(_) => {
-                if let Some(word) = &word {
-                    self.wrong("trigger", word, expected);
-                }
-                None
-            }
-        }
-    }
-
-    fn fastcgi(&self) -> Option<Address> {
-        let text = self.table.text("fastcgi", FASTCGI)?;
-        let value = text.get_ref();
-        let value = value.strip_prefix("unix:").unwrap_or(value);
-        if value.starts_with('/') {
-            return Some(Address::Unix(PathBuf::from(value)));
-        }
-        match value.parse::<SocketAddr>() {
-            // FastCGI has no signature of its own: who can connect can run any PHP file.
-            Ok(address) if address.ip().is_loopback() => return Some(Address::Tcp(address)),
-            _ => self.wrong("fastcgi", &text, FASTCGI),
-        }
-        None
-    }
-
-    fn http(&self, url: Option<&Spanned<Url>>) -> Option<Trigger> {
-        let ca_file = self.path("ca_file", "a file with certificates (PEM)");
-        let connect_to = self.connect_to();
-        let basic_auth_file = self.path("basic_auth_file", "a file with user:password, mode 0600");
-        let basic_auth = basic_auth_file.and_then(|path| match secret::user_and_password(&path) {
-            Ok(auth) => Some(auth),
-            Err(refusal) => {
-                self.table.wrong(
-                    "basic_auth_file",
-                    self.table.span.clone(),
-                    &refusal.to_string(),
-                    "user:password, mode 0600",
-                );
-                None
-            }
-        });
-        let insecure = self.table.flag("insecure").unwrap_or(false);
-        let is_fastcgi = self.table.text("fastcgi", FASTCGI).is_some();
-        let url = url?;
-        let is_near = is_loopback(url.get_ref()) || connect_to.is_some_and(|address| address.ip().is_loopback());
-        if url.get_ref().scheme() == "http" && !is_near && !insecure && !is_fastcgi {
-            let message = format!("`url` is \"{}\", which leaves this machine in the clear", url.get_ref());
-            self.table.refuse(url.span(), message, "https://, or `insecure = true`");
-        }
-        Some(Trigger::Http { ca_file, connect_to, basic_auth })
-    }
-
-    fn connect_to(&self) -> Option<SocketAddr> {
-        let expected = "an address and a port, such as \"10.0.0.5:443\"";
-        let text = self.table.text("connect_to", expected)?;
-        match text.get_ref().parse::<SocketAddr>() {
-            Ok(address) if !is_link_local(address.ip()) => Some(address),
-            _ => {
-                self.wrong("connect_to", &text, expected);
-                None
-            }
-        }
-    }
-
     fn keys(&self, name: Option<&str>) -> (PathBuf, Vec<crate::protocol::signature::Key>) {
         let expected = "the file with the site's key, mode 0600";
         let written = self.table.text("secret_file", expected);
@@ -239,9 +160,6 @@ impl Reader<'_> {
     }
 }
 
-const FASTCGI: &str =
-    "php-fpm's socket, such as \"/run/php/php8.2-fpm.sock\", or an address of this machine, such as \"127.0.0.1:9000\"";
-
 fn hook(table: &Table<'_>) -> Option<Hook> {
     let expected = "the hook's name; * stands for anything";
     let name = table.text("name", expected);
@@ -262,12 +180,7 @@ fn hook(table: &Table<'_>) -> Option<Hook> {
     Some(Hook { name: name?.into_inner(), timeout, interrupted })
 }
 
-fn is_loopback(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default();
-    host == "localhost" || host.ends_with(".localhost") || host_ip(url).is_some_and(|ip| ip.is_loopback())
-}
-
-fn host_ip(url: &Url) -> Option<IpAddr> {
+pub(super) fn host_ip(url: &Url) -> Option<IpAddr> {
     url.host_str()?.trim_matches(['[', ']']).parse().ok()
 }
 

@@ -86,7 +86,7 @@ fn what_cannot_be_meant_is_refused() {
         (SITE.replace("path = \"/var/www/shop\"\n", ""), "`path` is missing"),
         (SITE.replace("shop\"\npath", "other\"\npath"), "a file that does not exist"),
         (format!("{SITE}{SITE}"), "two sites have the name `shop`"),
-        (format!("{SITE}trigger = \"carrier pigeon\"\n"), "\"fastcgi\" or \"http\""),
+        (format!("{SITE}trigger = \"carrier pigeon\"\n"), "\"wp-cli\" or \"wp-cron.php\""),
         (format!("{SITE}schedule = \"* * * * *\"\n"), "each event at its own time"),
         (format!("{SITE}lanes = 2\nlanes = 3\n"), "duplicate key"),
         (format!("{SITE}lanes = 0\n"), "the number 0"),

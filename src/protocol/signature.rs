@@ -28,6 +28,12 @@ impl fmt::Debug for Key {
     }
 }
 
+impl PartialEq for Key {
+    fn eq(&self, other: &Self) -> bool {
+        is_equal(self.hex.expose_secret(), other.hex.expose_secret())
+    }
+}
+
 impl Key {
     /// From its 64 hex characters; None where it is anything else.
     pub fn from_hex(hex: &str) -> Option<Self> {

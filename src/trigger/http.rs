@@ -2,18 +2,17 @@
 //! long an event may stream: time limits belong to the caller.
 
 use std::error::Error as _;
-use std::fs;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{Certificate, Response, Url, header, redirect};
-use secrecy::{ExposeSecret, SecretString};
 
 use super::head::{Head, LONGEST_HEAD};
 use super::{Chunk, EndOfStream, Request};
-use crate::config::{Site, Trigger};
+use crate::config::secret::Password;
+use crate::config::{CaFile, Http, Site};
 use crate::outcome::Failure;
 use crate::protocol::signature::HEADER;
 use crate::text;
@@ -24,7 +23,7 @@ pub struct Client {
     client: reqwest::Client,
     /// Where to connect; differs from the site's address in its port only.
     url: Url,
-    basic_auth: Option<SecretString>,
+    basic_auth: Option<Password>,
 }
 
 pub struct Stream {
@@ -33,10 +32,8 @@ pub struct Stream {
 }
 
 impl Client {
-    pub fn new(site: &Arc<Site>) -> Result<Self, Failure> {
-        let Trigger::Http { ca_file, connect_to, basic_auth } = &site.trigger else {
-            return Err(Failure::Misconfigured("its trigger is not http".into()));
-        };
+    pub fn new(site: &Arc<Site>, door: &Http) -> Result<Self, Failure> {
+        let Http { ca_file, connect_to, basic_auth } = door;
         let mut url = site.url.clone();
         let mut builder = reqwest::Client::builder()
             .redirect(redirect::Policy::none())
@@ -56,11 +53,10 @@ impl Client {
                 }
             }
         }
-        if let Some(path) = ca_file {
+        if let Some(CaFile { path, pem }) = ca_file {
             let wrong = |why: String| Failure::Misconfigured(format!("its `ca_file` {} {why}", path.display()));
-            let pem = fs::read(path).map_err(|error| wrong(format!("cannot be read: {error}")))?;
             let certificates =
-                Certificate::from_pem_bundle(&pem).map_err(|error| wrong(format!("is wrong: {error}")))?;
+                Certificate::from_pem_bundle(pem).map_err(|error| wrong(format!("is wrong: {error}")))?;
             if certificates.is_empty() {
                 return Err(wrong("holds no certificate".into()));
             }
@@ -82,7 +78,7 @@ impl Client {
             .header(HEADER, request.signature)
             .body(request.body);
         if let Some(auth) = &self.basic_auth {
-            let (user, password) = auth.expose_secret().split_once(':').unwrap_or_default();
+            let (user, password) = auth.expose().split_once(':').unwrap_or_default();
             builder = builder.basic_auth(user, Some(password));
         }
         let response = builder.send().await.map_err(|error| explain(&error))?;

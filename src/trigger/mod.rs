@@ -108,7 +108,10 @@ impl Trigger {
     pub fn new(site: &Arc<Site>) -> Result<Self, Failure> {
         match &site.trigger {
             config::Trigger::FastCgi(address) => Ok(Self::FastCgi(fastcgi::Client::new(site, address.clone()))),
-            config::Trigger::Http { .. } => http::Client::new(site).map(Self::Http),
+            config::Trigger::Http(door) => http::Client::new(site, door).map(Self::Http),
+            config::Trigger::WpCli(_) | config::Trigger::WpCronPhp(_) => {
+                Err(Failure::Misconfigured("its trigger is not built yet".into()))
+            }
         }
     }
 

@@ -263,7 +263,7 @@ mod http {
     }
 
     fn plain(address: SocketAddr) -> Arc<Site> {
-        let trigger = config::Trigger::Http { ca_file: None, connect_to: None, basic_auth: None };
+        let trigger = config::Trigger::Http(config::Http::default());
         site(&format!("http://{address}/blog"), trigger)
     }
 
@@ -345,8 +345,8 @@ mod http {
         let reply =
             |nonce: String| format!("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{}", frame(&nonce, 0)).into_bytes();
         let change = |address| {
-            let basic_auth = Some(secrecy::SecretString::from("user:pass:word"));
-            let trigger = config::Trigger::Http { ca_file: None, connect_to: Some(address), basic_auth };
+            let basic_auth = Some(config::secret::Password::new("user:pass:word"));
+            let trigger = config::Trigger::Http(config::Http { ca_file: None, connect_to: Some(address), basic_auth });
             let mut site = Arc::unwrap_or_clone(site("http://shop.invalid", trigger));
             site.host = "www.shop.invalid".into();
             Arc::new(site)

@@ -19,6 +19,12 @@ function init_hooks(): void {
 		accept_call();
 	}
 
+	// The same through WP-CLI.
+	if ( defined( 'WP_CLI' ) && WP_CLI ) {
+		require __DIR__ . '/wp-cli.php';
+		init_wp_cli();
+	}
+
 	// Page-load cron.
 	govern_page_load_cron();
 

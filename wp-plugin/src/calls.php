@@ -115,8 +115,11 @@ function answer_end( Frames $frames, array $ask, string $nonce ): void {
 	} else {
 		// The worker may have gone on to another request meanwhile: the lock says whether it still is this one.
 		$locks = site_locks( $db );
+		// A process that was started for this run alone goes with all that its event has started.
+		$alone  = 'wp-cli' === $row['run_trigger'] && function_exists( 'posix_getpgid' ) && posix_getpgid( $pid ) === $pid;
+		$target = $alone ? -$pid : $pid;
 		foreach ( array( 'TERM' => 15, 'KILL' => 9 ) as $name => $number ) {
-			if ( $locks && $locks->is_held( batch_lock( $row['batch'] ) ) && posix_kill( $pid, $number ) ) {
+			if ( $locks && $locks->is_held( batch_lock( $row['batch'] ) ) && posix_kill( $target, $number ) ) {
 				$signal = $name;
 				wait_for_end( $pid, $row['pid_start'], 15 === $number ? 2000 : 1000 );
 			}

@@ -1,9 +1,10 @@
 <?php
 /**
- * The way in for the runner. Two doors, one room:
+ * The way in for the runner. Several doors, one room:
  *
  * - the front door, POST /?wp-cron-runner=CALL, recognised when the plugin's main file is loaded;
- * - this very file, named to php-fpm over FastCGI: calls that only look are answered without loading all of WordPress.
+ * - this very file, named to php-fpm over FastCGI: calls that only look are answered without loading all of WordPress;
+ * - this very file, `php endpoint.php CALL ROOT` with the request on stdin: the same looks beside `wp cron-runner CALL`.
  *
  * @package WP_Cron_Runner
  */
@@ -15,6 +16,9 @@ const SHORT_CALLS = array( 'due', 'inspect', 'end' );
 const FULL_CALLS  = array( 'run', 'settle' );
 
 if ( ! defined( 'ABSPATH' ) ) {
+	if ( 'cli' === PHP_SAPI ) {
+		accept_command_line( array_slice( (array) $argv, 1 ) );
+	}
 	// Named directly. Without the header there is nothing to look at, and WordPress is not loaded for it.
 	if ( ! isset( $_SERVER['HTTP_X_WP_CRON_RUNNER'], $_GET['wp-cron-runner'] ) ) {
 		deny();
@@ -29,6 +33,67 @@ if ( ! defined( 'ABSPATH' ) ) {
 	}
 	// WordPress was loaded and the call not answered: the plugin is not active.
 	deny( 503, 'E_INACTIVE' );
+}
+
+/**
+ * What is on stdin of a command line: three lines (the signature, the path and query, the host), then the body.
+ *
+ * @return array signature, path, host, body.
+ */
+function envelope(): array {
+	static $envelope = null;
+	if ( null === $envelope ) {
+		$text     = (string) stream_get_contents( STDIN, LARGEST_BODY + 4096 );
+		$lines    = array_pad( explode( "\n", $text, 4 ), 4, '' );
+		$envelope = array_combine( array( 'signature', 'path', 'host', 'body' ), $lines );
+	}
+	return $envelope;
+}
+
+/**
+ * Does this path and query, which the signature covers, ask for this call?
+ */
+function asks_for( string $path, string $call ): bool {
+	return '?wp-cron-runner=' . $call === strstr( $path, '?' );
+}
+
+/**
+ * Makes a command line look like the request that its envelope tells of. Only calls that look: the others need all of WordPress.
+ *
+ * @param array $words CALL and ROOT.
+ */
+function accept_command_line( array $words ): void {
+	require_once __DIR__ . '/protocol.php';
+	$said = envelope();
+	$call = (string) ( $words[0] ?? '' );
+	if ( ! in_array( $call, SHORT_CALLS, true ) || ! asks_for( $said['path'], $call ) ) {
+		deny();
+	}
+	if ( isset( $words[1] ) ) {
+		$_SERVER['WP_CRON_RUNNER_ROOT'] = (string) $words[1];
+	}
+	$_SERVER['HTTP_X_WP_CRON_RUNNER'] = $said['signature'];
+	$_SERVER['REQUEST_METHOD']        = 'POST';
+	$_SERVER['REQUEST_URI']           = $said['path'];
+	$_SERVER['HTTP_HOST']             = $said['host'];
+	$_SERVER['SERVER_PROTOCOL']       = 'HTTP/1.1';
+	$_GET['wp-cron-runner']           = $call;
+	// Core would print a page for people, and end.
+	if ( is_in_maintenance( wordpress_root() . '/' ) ) {
+		deny( 503, 'E_MAINTENANCE' );
+	}
+}
+
+/**
+ * Is the site being updated? Core's own rule: a mark that is ten minutes old was forgotten.
+ */
+function is_in_maintenance( string $root ): bool {
+	if ( ! file_exists( $root . '.maintenance' ) ) {
+		return false;
+	}
+	$upgrading = 0;
+	include $root . '.maintenance';
+	return time() - (int) $upgrading < 600;
 }
 
 /**
@@ -50,9 +115,11 @@ function wordpress_root(): string {
  * Ends a request that is not ours to answer: one answer for every cause, and no frame, for there is no common key.
  */
 function deny( int $status = 401, string $error = 'E_AUTH' ): void {
-	http_response_code( $status );
-	header( 'Content-Type: application/json' );
-	header( 'Cache-Control: no-store' );
+	if ( 'cli' !== PHP_SAPI ) {
+		http_response_code( $status );
+		header( 'Content-Type: application/json' );
+		header( 'Cache-Control: no-store' );
+	}
 	if ( 405 === $status ) {
 		header( 'Allow: POST' );
 	}
@@ -74,7 +141,7 @@ function accept_call(): void {
 	if ( 'POST' !== $method ) {
 		deny( 405, 'E_METHOD' );
 	}
-	$body = (string) file_get_contents( 'php://input', false, null, 0, LARGEST_BODY + 1 );
+	$body = 'cli' === PHP_SAPI ? envelope()['body'] : (string) file_get_contents( 'php://input', false, null, 0, LARGEST_BODY + 1 );
 	if ( strlen( $body ) > LARGEST_BODY ) {
 		deny( 413, 'E_TOO_LARGE' );
 	}
@@ -107,9 +174,11 @@ function answer( array $signed, string $call, string $body ): void {
 	}
 	@ini_set( 'zlib.output_compression', '0' ); // phpcs:ignore WordPress.PHP
 	ignore_user_abort( true );
-	header( 'Content-Type: ' . CONTENT_TYPE );
-	header( 'Cache-Control: no-store' );
-	header( 'X-Accel-Buffering: no' );
+	if ( 'cli' !== PHP_SAPI ) {
+		header( 'Content-Type: ' . CONTENT_TYPE );
+		header( 'Cache-Control: no-store' );
+		header( 'X-Accel-Buffering: no' );
+	}
 	$frames = new Frames( $signed['key'], $signed['nonce'] );
 	$ask    = json_decode( $body, true );
 	check_call( $frames, $signed, $call, $ask );

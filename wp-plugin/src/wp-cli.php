@@ -1,0 +1,59 @@
+<?php
+/**
+ * The way in through WP-CLI: `wp cron-runner CALL`, with the request on stdin. Signed and answered as through every other door.
+ *
+ * @package WP_Cron_Runner
+ */
+
+namespace WP_Cron_Runner;
+
+if ( ! function_exists( __NAMESPACE__ . '\accept_call' ) ) {
+	require __DIR__ . '/endpoint.php';
+}
+
+/**
+ * Registers the commands, and prepares this process where it was started for one of them.
+ */
+function init_wp_cli(): void {
+	foreach ( array_merge( SHORT_CALLS, FULL_CALLS ) as $call ) {
+		$about = array( 'shortdesc' => "For the WP Cron Runner daemon: its signed call `$call`, read from standard input." );
+		\WP_CLI::add_command(
+			"cron-runner $call",
+			static function () use ( $call ): void {
+				answer_wp_cli( $call );
+			},
+			$about
+		);
+	}
+	$asked = (array) \WP_CLI::get_runner()->arguments;
+	if ( 'cron-runner' !== ( $asked[0] ?? '' ) ) {
+		return;
+	}
+	// Now, before another plugin reads what is on stdin.
+	envelope();
+	// As in wp-cron.php, and before the other plugins look.
+	if ( in_array( $asked[1] ?? '', FULL_CALLS, true ) && ! defined( 'DOING_CRON' ) ) {
+		define( 'DOING_CRON', true );
+	}
+	remove_action( 'init', 'wp_cron' );
+}
+
+/**
+ * Answers one call, when WordPress is complete.
+ */
+function answer_wp_cli( string $call ): void {
+	remove_action( 'shutdown', __NAMESPACE__ . '\action_spawn' ); // The runner is here: this is its call.
+	$said   = envelope();
+	$signed = asks_for( $said['path'], $call ) ? verified( $said['signature'], $said['path'], $said['host'], $said['body'], keys(), site_name() ) : null;
+	if ( ! $signed ) {
+		deny();
+	}
+	// WP-CLI takes every limit away, also the one it was started with.
+	ini_restore( 'memory_limit' );
+	// It also works on in maintenance mode. Whether a process lives may be asked, and one be ended, at any time.
+	if ( ! in_array( $call, array( 'inspect', 'end' ), true ) && is_in_maintenance( ABSPATH ) ) {
+		( new Frames( $signed['key'], $signed['nonce'] ) )->refuse( 503, 'E_MAINTENANCE', array( 'message' => 'the site is being updated' ) );
+	}
+	answer( $signed, $call, $said['body'] );
+	exit;
+}

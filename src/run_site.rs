@@ -19,6 +19,7 @@ use crate::outcome::{Failure, Outcome};
 use crate::protocol::{Busy, Call, Done, Ended, Frame, RunBody, Settled};
 use crate::site::{RunEnd, Seen};
 use crate::text;
+use crate::trigger::process::{Ending, Handle};
 use crate::trigger::{Answer, EndOfStream, Item};
 use batch::Batch;
 use calls::{Calls, Settle, seen_in_settled};
@@ -91,11 +92,14 @@ struct Run<'a> {
     end_again_at: i64,
     timed_out: Vec<String>,
     left_alone: Option<Vec<Busy>>,
+    /// The process itself, where it is our child.
+    process: Option<Handle>,
 }
 
 enum Beside {
     Rest(Result<Box<Settled>, Failure>),
     End(String, Result<Ended, Failure>),
+    Over,
 }
 
 impl<'a> Run<'a> {
@@ -113,6 +117,7 @@ impl<'a> Run<'a> {
             end_again_at: i64::MIN,
             timed_out: Vec::new(),
             left_alone: None,
+            process: answer.process(),
         }
     }
 
@@ -172,6 +177,12 @@ impl<'a> Run<'a> {
 
     fn at_time(&mut self, now: i64) -> Option<EndOfStream> {
         if !self.has_frames && now >= self.sent_at + FIRST_FRAME_MS {
+            if let Some(process) = self.process.clone() {
+                self.beside.spawn(async move {
+                    process.end().await;
+                    Beside::Over
+                });
+            }
             return Some(EndOfStream::Reset(format!("no answer began within {}", clock::span(FIRST_FRAME_MS))));
         }
         if self.batch.rest_at().is_some_and(|at| now >= at) {
@@ -207,7 +218,14 @@ impl<'a> Run<'a> {
         // Noted before it is asked to end: the stream may break off before the answer comes. From here on its death has this
         // reason; where it ends well all the same, the journal says so.
         note_time_limit(&mut self.timed_out, &run);
+        let process = self.process.clone();
         self.beside.spawn(async move {
+            // A child of ours goes with all that it started. Where it belongs to another user, one of his has to end it.
+            if let Some(process) = process
+                && process.end().await == Ending::Ended
+            {
+                return Beside::Over;
+            }
             let ended = calls.end(ask.install.as_deref(), ask.epoch, &run).await;
             Beside::End(run, ended)
         });
@@ -236,6 +254,7 @@ impl<'a> Run<'a> {
                     );
                 }
             }
+            Beside::Over => {}
             Beside::End(run, Err(failure)) => tracing::warn!(site, run, "{}", failure.sentence(site)),
         }
     }

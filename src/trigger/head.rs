@@ -7,6 +7,8 @@ use crate::text;
 /// No plugin sends longer heads.
 pub const LONGEST_HEAD: usize = 64 * 1024;
 const FRAMES: &str = "application/x-wp-cron-runner";
+/// The plugin has one answer for every bad signature.
+pub const KEYS_DIFFER: &str = "the plugin refused the signature: the key in `secret_file` and the one in wp-config.php differ (`wp-cron-runner plugin install SITE` writes it)";
 
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Head {
@@ -67,7 +69,7 @@ impl Head {
                 format!("it redirects to {} (HTTP {}), which is never followed; is `url` the home address?", text::safe(to), self.status)
             }
             401 if contains(beginning, "E_AUTH") => {
-                "the plugin refused the signature: the key in `secret_file` and the one in wp-config.php differ (`wp-cron-runner plugin install SITE` writes it)".to_string()
+                KEYS_DIFFER.to_string()
             }
             401 => "it asks for a password (HTTP 401); `basic_auth_file` names a file with user:password, and what it holds must be right".to_string(),
             403 => "it is forbidden (HTTP 403): a firewall, or a rule of the web server".to_string(),
@@ -104,7 +106,7 @@ impl Head {
     }
 }
 
-fn contains(bytes: &[u8], word: &str) -> bool {
+pub fn contains(bytes: &[u8], word: &str) -> bool {
     bytes.windows(word.len()).any(|window| window == word.as_bytes())
 }
 

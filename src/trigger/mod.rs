@@ -1,9 +1,12 @@
 //! The ways to reach a site's PHP. Every way gives the same answer: frames and output as they come, then how the stream
 //! ended, as data. What that end means for the events is decided above.
 
+mod ended;
 mod fastcgi;
 mod head;
 mod http;
+pub mod process;
+mod wp_cli;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -17,12 +20,16 @@ use crate::outcome::Failure;
 use crate::protocol::frames::{FrameReader, Piece};
 use crate::protocol::signature::{Message, random_hex};
 use crate::protocol::{Call, Frame, LONGEST_BODY, Refusal};
+use ended::Ended;
 use head::Head;
+use process::Handle;
+use tokio::sync::SemaphorePermit;
 
 #[derive(Debug)]
 pub enum Trigger {
     FastCgi(fastcgi::Client),
     Http(http::Client),
+    WpCli(wp_cli::Client),
 }
 
 #[derive(Debug)]
@@ -41,6 +48,8 @@ pub enum EndOfStream {
     Eof {
         death_proven: bool,
     },
+    /// The process that was started for it ended.
+    Ended(Ended),
     /// Nobody knows: PHP may go on.
     Reset(String),
     /// A gateway gave up waiting (502, 504): PHP may go on.
@@ -55,16 +64,21 @@ pub enum EndOfStream {
 }
 
 impl EndOfStream {
-    /// Nobody works on the request any more. A web server in between ends its answers for reasons of its own, and a network
-    /// ends connections: neither proves anything.
+    /// Nobody works on the request any more. A web server in between ends its answers for reasons of its own, a network ends
+    /// connections, and `ssh` ends with one of these: none of it proves anything.
     pub fn is_over(&self) -> bool {
-        matches!(self, Self::EndRequest | Self::Eof { death_proven: true })
+        match self {
+            Self::EndRequest | Self::Eof { death_proven: true } => true,
+            Self::Ended(ended) => ended.is_php,
+            _ => false,
+        }
     }
 
     /// For a call that did not give the frame that completes it.
     pub fn failure(self) -> Failure {
         match self {
             Self::Nothing(failure) => failure,
+            Self::Ended(ended) => ended.failure(),
             Self::EndRequest | Self::HttpEnd { .. } => Failure::Unclear("it ended early".into()),
             Self::Eof { death_proven: true } => Failure::Unclear("the PHP process died".into()),
             Self::Eof { death_proven: false } => Failure::Unclear("the connection ended early".into()),
@@ -93,6 +107,7 @@ pub enum Chunk {
 enum Source {
     FastCgi(fastcgi::Stream),
     Http(http::Stream),
+    WpCli(wp_cli::Stream),
 }
 
 impl Source {
@@ -100,6 +115,7 @@ impl Source {
         match self {
             Self::FastCgi(stream) => stream.next().await,
             Self::Http(stream) => stream.next().await,
+            Self::WpCli(stream) => stream.next().await,
         }
     }
 }
@@ -109,8 +125,9 @@ impl Trigger {
         match &site.trigger {
             config::Trigger::FastCgi(address) => Ok(Self::FastCgi(fastcgi::Client::new(site, address.clone()))),
             config::Trigger::Http(door) => http::Client::new(site, door).map(Self::Http),
-            config::Trigger::WpCli(_) | config::Trigger::WpCronPhp(_) => {
-                Err(Failure::Misconfigured("its trigger is not built yet".into()))
+            config::Trigger::WpCli(wp_cli) => Ok(Self::WpCli(wp_cli::Client::new(site, wp_cli.clone()))),
+            config::Trigger::WpCronPhp(_) => {
+                Err(Failure::Misconfigured("its trigger is `wp-cron.php`, which speaks to no plugin".into()))
             }
         }
     }
@@ -119,11 +136,16 @@ impl Trigger {
         match self {
             Self::FastCgi(client) => &client.site,
             Self::Http(client) => &client.site,
+            Self::WpCli(client) => &client.site,
         }
     }
 
     /// Signs and sends. An answer that never came is an answer that ends at once.
     pub async fn call(&self, call: Call, body: &impl Serialize) -> Answer {
+        self.call_from(call, body, None).await
+    }
+
+    async fn call_from(&self, call: Call, body: &impl Serialize, place: Option<SemaphorePermit<'static>>) -> Answer {
         let (site, sent_ms) = (self.site(), clock::now_ms());
         let prepared = prepare(site, call, body, sent_ms);
         let (request, nonce) = match prepared {
@@ -137,6 +159,7 @@ impl Trigger {
         let source = match self {
             Self::FastCgi(client) => client.send(&request).await.map(Source::FastCgi),
             Self::Http(client) => client.send(request).await.map(Source::Http),
+            Self::WpCli(client) => client.send(call, &request, place).map(Source::WpCli),
         };
         let mut answer = Answer { nonce, sent_ms, reader: Some(reader), ..Answer::default() };
         match source {
@@ -148,8 +171,10 @@ impl Trigger {
 
     /// A short call: all its frames, within `limit`.
     pub async fn ask(&self, call: Call, body: &impl Serialize, limit: Duration) -> Result<Reply, Failure> {
+        // Waited for before anything is signed, and on nobody's time.
+        let place = if let Self::WpCli(_) = self { wp_cli::place().await } else { None };
         let answer = tokio::time::timeout(limit, async {
-            let mut answer = self.call(call, body).await;
+            let mut answer = self.call_from(call, body, place).await;
             let sent_ms = answer.sent_ms;
             let mut frames = Vec::new();
             loop {
@@ -260,6 +285,14 @@ impl Answer {
         self.reader.as_ref().map_or(0, |reader| reader.swallowed)
     }
 
+    /// The process that works on it, where that is our own child.
+    pub fn process(&self) -> Option<Handle> {
+        match &self.source {
+            Some(Source::WpCli(stream)) => stream.handle(),
+            _ => None,
+        }
+    }
+
     pub fn stderr(&self) -> &[u8] {
         &self.stderr
     }
@@ -299,16 +332,17 @@ impl Answer {
         }
     }
 
-    /// Without a single frame it was not the plugin that answered: then the head says who.
+    /// Without a single frame it was not the plugin that answered: then the head, or what a process said, tells who.
     fn finish(&mut self, end: EndOfStream) {
         let pieces = self.reader.as_mut().map(FrameReader::finish).unwrap_or_default();
         self.take(pieces);
-        let end = match (&self.head, &end) {
-            (_, EndOfStream::Nothing(_)) => end,
+        let end = match (&self.head, end) {
+            (_, EndOfStream::Ended(ended)) if self.frames == 0 => ended.explain(&self.beginning, &self.stderr),
+            (_, end @ EndOfStream::Nothing(_)) => end,
             // What broke off may have had frames to come.
-            (Some(head), EndOfStream::Reset(_) | EndOfStream::Eof { .. }) if head.status < 300 => end,
+            (Some(head), end @ (EndOfStream::Reset(_) | EndOfStream::Eof { .. })) if head.status < 300 => end,
             (Some(head), _) if self.frames == 0 => head.explain(&self.beginning, &self.stderr),
-            _ => end,
+            (_, end) => end,
         };
         self.queue.push_back(Item::End(end));
     }

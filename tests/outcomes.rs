@@ -146,6 +146,16 @@ fn through_http_on_sqlite() {
 }
 
 #[test]
+fn through_wp_cli_on_mariadb() {
+    same_outcomes(&Site::builder().mariadb().start(), Trigger::WpCli);
+}
+
+#[test]
+fn through_wp_cli_on_sqlite() {
+    same_outcomes(&Site::builder().sqlite().start(), Trigger::WpCli);
+}
+
+#[test]
 fn through_fastcgi_over_tcp_on_wordpress_6() {
     use crate::support::WordPress;
     same_outcomes(&Site::builder().mariadb().wordpress(WordPress::Oldest).fastcgi_tcp().start(), Trigger::FastCgiTcp);

@@ -21,6 +21,7 @@ pub enum Trigger {
     FastCgi,
     FastCgiTcp,
     Http,
+    WpCli,
 }
 
 #[must_use]
@@ -283,6 +284,13 @@ impl<'a> Builder<'a> {
             }
             Trigger::FastCgiTcp => {
                 lines.push(format!("trigger = \"fastcgi\"\nfastcgi = \"{}\"", site.php_fpm.tcp_address()));
+            }
+            Trigger::WpCli => {
+                lines.push(format!("trigger = \"wp-cli\"\nwp_cli = \"{}\"", site.phar().display()));
+                let ini: Vec<String> = site.ini.iter().map(|(name, value)| format!("\"{name}={value}\"")).collect();
+                if !ini.is_empty() {
+                    lines.push(format!("ini = [{}]", ini.join(", ")));
+                }
             }
             Trigger::Http => {
                 lines.push("trigger = \"http\"".to_owned());

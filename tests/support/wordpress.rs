@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -16,15 +17,19 @@ use super::wait::{secs, wait_for};
 impl Site {
     /// WP-CLI as the site's user; its output. It must succeed.
     pub fn wp(&self, arguments: &[&str]) -> String {
+        let mut command = self.php_command();
+        command.arg(self.phar()).arg(format!("--path={}", self.path.display())).arg(format!("--url={}", self.url));
+        text(&account::succeed(command.args(arguments)))
+    }
+
+    /// WP-CLI, where the site's user can read it: the cache may be in a home directory that he cannot enter.
+    pub fn phar(&self) -> PathBuf {
         let phar = self.dir.join("wp-cli.phar");
         if !phar.exists() {
-            // The cache may be in a home directory that the site's user cannot enter.
             let cached = cache().join("wp-cli/wp-cli.phar");
             fs::hard_link(&cached, &phar).or_else(|_| fs::copy(&cached, &phar).map(drop)).expect("wp-cli.phar");
         }
-        let mut command = self.php_command();
-        command.arg(phar).arg(format!("--path={}", self.path.display())).arg(format!("--url={}", self.url));
-        text(&account::succeed(command.args(arguments)))
+        phar
     }
 
     /// Runs PHP code inside the loaded WordPress and gives what it prints.

@@ -14,7 +14,10 @@ use super::Wrong;
 use super::calendar::Calendar;
 use super::fields::Fields;
 use super::shift::{Shift, What};
-use super::zone::{Change, changes_after, offset_at, recent_change};
+use super::zone::{Change, changes_after, offset_at};
+
+/// A repeated hour may still be running out: it began less than so long ago.
+const RECENT_S: i64 = 86_400;
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Walk {
@@ -30,12 +33,13 @@ impl Walk {
     pub fn next_after(&self, zone: &TimeZone, after_s: i64) -> Option<(i64, Option<Shift>)> {
         let mut offset_s = offset_at(zone, after_s)?;
         let mut done = after_s + offset_s;
-        if let Some(change) = recent_change(zone, after_s) {
+        let mut changes = changes_after(zone, after_s - RECENT_S).peekable();
+        while let Some(change) = changes.next_if(|change| change.at_s <= after_s) {
             done = done.max(self.done_at(&change));
         }
         // Always the first wall time after `done`, which is the last one that can be of no use any more.
         let mut next = self.calendar.next_after(done)?;
-        for change in changes_after(zone, after_s) {
+        for change in changes {
             if next < change.wall_from() {
                 return Some((next - offset_s, self.first_of_two(next, &change)));
             }

@@ -86,11 +86,6 @@ pub fn offset_at(zone: &TimeZone, unix_s: i64) -> Option<i64> {
     Some(i64::from(zone.to_offset(time).seconds()))
 }
 
-/// The change that led to the time `unix_s`, if it was less than a day ago.
-pub fn recent_change(zone: &TimeZone, unix_s: i64) -> Option<Change> {
-    changes_after(zone, unix_s - 86_400).take_while(|change| change.at_s <= unix_s).last()
-}
-
 /// Every change strictly after `unix_s`, in order. tzdata also lists moments at which only an abbreviation changes: not these.
 pub fn changes_after(zone: &TimeZone, unix_s: i64) -> impl Iterator<Item = Change> {
     let start = Timestamp::from_second(unix_s).ok();

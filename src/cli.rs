@@ -45,7 +45,11 @@ pub enum Command {
     #[command(subcommand)]
     Plugin(Plugin),
     /// What the runner does, site by site.
-    Status,
+    Status {
+        /// Again each second, until Ctrl-C.
+        #[arg(long)]
+        watch: bool,
+    },
     /// The events that sites have scheduled.
     Events {
         /// Only this site.
@@ -68,6 +72,17 @@ pub enum Command {
         #[arg(short, default_value_t = 50, value_name = "COUNT")]
         n: usize,
     },
+    /// Run what is due now; with a hook its events, due or not. Waits for their end, and shows the result.
+    Trigger { site: String, hook: Option<String> },
+    /// Start nothing more on a site; what runs may end.
+    Pause {
+        site: String,
+        /// Go on by itself then: 2h, 18:30, "2026-11-23 18:30", or RFC 3339.
+        #[arg(long, value_name = "TIME")]
+        until: Option<String>,
+    },
+    /// End a pause.
+    Resume { site: String },
     /// Put the event of a failed, timed out or interrupted run back, to run once more.
     Requeue { run: String },
     /// Let a held run go: its event is not put back.

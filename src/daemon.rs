@@ -1,22 +1,28 @@
-//! Builds everything from the configuration, runs it, and ends it.
+//! Builds everything from the configuration, runs it, loads it anew on request, and ends it.
+
+mod reload;
+mod signals;
+mod systemd;
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 
 use tokio::net::TcpListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
-use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, server::Server};
 use crate::clock;
 use crate::config::Config;
 use crate::history::sqlite::{self, History};
-use crate::lease::file::{Refusal, StateDir};
+use crate::lease::file::{Lease, Refusal, StateDir};
+use crate::protocol::signature::Key;
 use crate::run_site::calls::Me;
-use crate::scheduler::{Parts, Scheduler};
-use crate::site::View;
+use crate::scheduler::orders::Order;
+use crate::scheduler::{Parts, Published, Scheduler};
+use reload::{Reloading, loaded};
+use signals::Signals;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -25,16 +31,12 @@ pub enum Error {
          set User= in the systemd unit, or try `sudo -u www-data wp-cron-runner {0}`; nothing was started"
     )]
     Root(&'static str),
-    #[error(
-        "{0}; another daemon runs already; `wp-cron-runner status` asks it; trying again is safe once it has ended"
-    )]
+    #[error("{0}; another daemon runs already; `wp-cron-runner status` asks it")]
     Second(Refusal),
     #[error("{0}")]
     State(Refusal),
-    #[error(
-        "cannot listen on {0}: {1}; does another program use this port? set `listen` in [runner]; trying again is safe"
-    )]
-    Listen(SocketAddr, io::Error),
+    #[error("cannot listen on {0}: {1}{2}; set `listen` in [runner] to another port, or end that program")]
+    Listen(SocketAddr, io::Error, String),
     #[error("{0}")]
     History(#[from] sqlite::Error),
     #[error("cannot wait for signals: {0}")]
@@ -46,40 +48,69 @@ pub fn refuse_root(command: &'static str) -> Result<(), Error> {
     if rustix::process::geteuid().is_root() { Err(Error::Root(command)) } else { Ok(()) }
 }
 
-pub async fn run(config: &Config) -> Result<(), Error> {
-    refuse_root("run")?;
-    let state = StateDir::open(&config.runner.state_dir).map_err(Error::State)?;
-    let lease = state.daemon().map_err(|refusal| match refusal {
-        held @ Refusal::Held { .. } => Error::Second(held),
-        other => Error::State(other),
-    })?;
-    let address = config.runner.listen;
-    let listener = TcpListener::bind(address).await.map_err(|error| Error::Listen(address, error))?;
-    let address = listener.local_addr().unwrap_or(address);
-    let history = Arc::new(History::open(&state.history_file(), &config.history)?);
-    let (notices, notice_queue) = mpsc::channel(10_000);
-    let me = Me { id: state.id.clone(), name: config.runner.name.clone(), listen: address.to_string() };
-    let history_file = state.history_file();
-    let parts = Parts { state, me: Arc::new(me), history: history.clone(), notices: notice_queue, records: None };
-    let (mut scheduler, views) = Scheduler::new(config, parts)?;
+/// Notices come in bursts; whoever waits for an answer waits for his place as well.
+const ORDERS: usize = 10_000;
 
-    let stop = stop_on_signals()?;
-    let server = server(config, address, views, notices, history_file);
+pub async fn run(config: Config) -> Result<(), Error> {
+    refuse_root("run")?;
+    // First of all: a signal that comes meanwhile must not end the process before it has begun.
+    let signals = Signals::listen().map_err(Error::Signals)?;
+    let state = StateDir::open(&config.runner.state_dir).map_err(Error::State)?;
+    let lease = only_daemon(&state)?;
+    let listener = listen(config.runner.listen).await?;
+    let address = listener.local_addr().unwrap_or(config.runner.listen);
+    let control = state.control_key().map_err(Error::State)?;
+    let history_file = state.history_file();
+    let history = Arc::new(History::open(&history_file, &config.history)?);
+    let (orders, order_queue) = mpsc::channel(ORDERS);
+    let me = Arc::new(Me { id: state.id.clone(), name: config.runner.name.clone(), listen: address.to_string() });
+    let slice = systemd::slice();
+    let parts = Parts { state, me, history: history.clone(), orders: order_queue, records: None, slice };
+    let (mut scheduler, published) = Scheduler::new(&config, parts)?;
+
+    let (in_force, loaded) = watch::channel(loaded(&config));
+    let server = server(&config, address, control, loaded, published.clone(), orders.clone(), history_file);
     // It answers during the drain as well: only the end of the process ends it.
     let serving = tokio::spawn(serve(listener, server));
-    tracing::info!("runner {} looks after {} on {address}", config.runner.name, sites(config));
+    tracing::info!("runner {} looks after {} on {address}", config.runner.name, sites(&config));
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    scheduler.run(&stop, config.runner.drain).await;
+    let watching = tokio::spawn(systemd::report(published));
+    let (stop, hang_up) = signals.attend();
+    let name = config.runner.name.clone();
+    let reloading = tokio::spawn(Reloading { config, in_force, orders }.on(hang_up));
+    systemd::ready();
+    let stopping = stop.clone();
+    tokio::spawn(async move {
+        stopping.cancelled().await;
+        systemd::stopping();
+    });
+    scheduler.run(&stop).await;
 
+    reloading.abort();
+    watching.abort();
     serving.abort();
     drop(scheduler);
     // The last to go: it writes what is left.
     drop(history);
     drop(lease);
-    tracing::info!("runner {} has stopped", config.runner.name);
+    tracing::info!("runner {name} has stopped");
     Ok(())
+}
+
+fn only_daemon(state: &StateDir) -> Result<Lease, Error> {
+    state.daemon().map_err(|refusal| match refusal {
+        held @ Refusal::Held { .. } => Error::Second(held),
+        other => Error::State(other),
+    })
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, Error> {
+    TcpListener::bind(address).await.map_err(|error| {
+        let holder = signals::holder_of(address).map_or_else(String::new, |holder| format!(" ({holder} has it)"));
+        Error::Listen(address, error, holder)
+    })
 }
 
 fn sites(config: &Config) -> String {
@@ -92,9 +123,11 @@ fn sites(config: &Config) -> String {
 fn server(
     config: &Config,
     listen: SocketAddr,
-    views: watch::Receiver<Vec<View>>,
-    notices: mpsc::Sender<(String, crate::protocol::Notice)>,
-    history_file: std::path::PathBuf,
+    control: Key,
+    loaded: watch::Receiver<api::server::Loaded>,
+    published: watch::Receiver<Published>,
+    orders: mpsc::Sender<Order>,
+    history_file: PathBuf,
 ) -> Server {
     let runner = api::Runner {
         name: config.runner.name.clone(),
@@ -103,36 +136,13 @@ fn server(
         pid: Some(std::process::id()),
         since: Some(clock::rfc3339(clock::now_ms())),
         listen: listen.to_string(),
+        configuration: api::Configuration::default(),
     };
-    let sites = config.sites.iter().map(|site| (site.name.clone(), site.clone())).collect();
-    Server { runner, listen, sites, views, notices, history_file, doors: std::sync::Mutex::default() }
+    Server { runner, listen, control, loaded, published, orders, history_file, doors: Mutex::default() }
 }
 
 async fn serve(listener: TcpListener, server: Server) {
     if let Err(error) = axum::serve(listener, api::server::router(server)).await {
         tracing::error!("the server has ended: {error}");
-    }
-}
-
-/// The first signal stops; the second ends the process at once.
-fn stop_on_signals() -> Result<CancellationToken, Error> {
-    let mut terminate = signal(SignalKind::terminate()).map_err(Error::Signals)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Signals)?;
-    let stop = CancellationToken::new();
-    let token = stop.clone();
-    tokio::spawn(async move {
-        either(&mut terminate, &mut interrupt).await;
-        token.cancel();
-        either(&mut terminate, &mut interrupt).await;
-        tracing::warn!("a second signal: ending at once; PHP goes on with what it runs");
-        std::process::exit(0);
-    });
-    Ok(stop)
-}
-
-async fn either(terminate: &mut Signal, interrupt: &mut Signal) {
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
     }
 }

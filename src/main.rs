@@ -26,13 +26,14 @@ use clap::Parser;
 use tracing::level_filters::LevelFilter;
 
 use cli::{Cli, Command, Plugin};
-use commands::report::Decision;
-use commands::{Stop, diagnose, exit, report, run, setup};
+use commands::{Stop, control, diagnose, exit, report, run, setup};
 use config::{Config, Secrets};
 use history::Filter;
+use run_site::decide::Decision;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    let json = cli.json;
     start_logging(&cli.command);
     // reqwest was built without a TLS provider of its own, and panics where none was chosen.
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -45,7 +46,11 @@ fn main() -> ExitCode {
     match result {
         Ok(code) => ExitCode::from(code),
         Err(stop) => {
-            let _ = writeln!(std::io::stderr(), "{stop}");
+            // Who asked for JSON reads the answer where he expects it.
+            let _ = match serde_json::to_string_pretty(&serde_json::json!({"error": stop})) {
+                Ok(text) if json => writeln!(std::io::stdout(), "{text}"),
+                _ => writeln!(std::io::stderr(), "{stop}"),
+            };
             ExitCode::from(stop.code)
         }
     }
@@ -56,11 +61,11 @@ async fn execute(cli: Cli) -> Result<u8, Stop> {
     let config = |secrets: Secrets| -> Result<Config, Stop> {
         config::read(path, secrets).map_err(|refused| {
             let styled = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-            Stop::new(exit::CONFIGURATION, refused.render(styled).trim_end())
+            commands::refused(&refused, styled)
         })
     };
     match cli.command {
-        Command::Run => run::run(&config(Secrets::Needed)?).await,
+        Command::Run => run::run(config(Secrets::Needed)?).await,
         Command::Once { sites, dry_run } => run::once(&config(Secrets::Needed)?, &sites, dry_run, json).await,
         Command::Check { connect } => diagnose::check(path, connect, json).await,
         Command::Plugin(Plugin::Install { site }) => setup::install(&config(Secrets::MayBeMissing)?, &site, json).await,
@@ -68,14 +73,21 @@ async fn execute(cli: Cli) -> Result<u8, Stop> {
             setup::remove(&config(Secrets::MayBeMissing)?, &site, force, json).await
         }
         Command::Plugin(Plugin::Status { site }) => setup::status(&config(Secrets::MayBeMissing)?, &site, json).await,
-        Command::Status => report::status(&config(Secrets::Needed)?, json).await,
+        Command::Status { watch } => report::status(&config(Secrets::Needed)?, watch, json).await,
         Command::Events { site } => report::events(&config(Secrets::Needed)?, site.as_ref(), json).await,
         Command::History { site, failed, held, since, n } => {
             let filter = Filter { site, failed, held, since_ms: None, limit: n };
             report::history(&config(Secrets::MayBeMissing)?, filter, since.as_ref(), json)
         }
-        Command::Requeue { run } => report::decide(&config(Secrets::Needed)?, &run, Decision::Requeue, json).await,
-        Command::Drop { run } => report::decide(&config(Secrets::Needed)?, &run, Decision::Drop, json).await,
+        Command::Trigger { site, hook } => {
+            control::trigger(&config(Secrets::Needed)?, &site, hook.as_ref(), json).await
+        }
+        Command::Pause { site, until } => control::pause(&config(Secrets::Needed)?, &site, until.as_ref(), json).await,
+        Command::Resume { site } => control::resume(&config(Secrets::Needed)?, &site, json).await,
+        Command::Requeue { run } => {
+            control::decide_about(&config(Secrets::Needed)?, &run, Decision::Requeue, json).await
+        }
+        Command::Drop { run } => control::decide_about(&config(Secrets::Needed)?, &run, Decision::Drop, json).await,
     }
 }
 

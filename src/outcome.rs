@@ -1,8 +1,11 @@
 //! How a run ended, and why a call got no proper answer: both as data, and the sentence for each.
 
+mod stop;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{clock, text};
+pub use stop::{Again, Stop, exit};
 
 /// Every due event ends in exactly one of these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,6 +98,8 @@ pub enum Failure {
     Corrupt(String),
     #[error("does not know that run")]
     NoSuchRun,
+    #[error("has no event of the hook {} scheduled", text::safe_cut(.0, 80))]
+    NoSuchHook(String),
     #[error("refused: {0}")]
     State(String),
     #[error("refused the request: {code}{}{}", if .message.is_empty() { "" } else { ": " }, text::safe(.message))]
@@ -123,6 +128,7 @@ impl Failure {
             Self::Database(_) => "nothing was started; it is tried again by itself",
             Self::Corrupt(_) => "restore the option from a backup; trying again is safe",
             Self::NoSuchRun => "see `wp-cron-runner history` for run ids",
+            Self::NoSuchHook(_) => "nothing was started; `wp-cron-runner events` shows what is scheduled",
             Self::State(_) => "nothing was changed; see `wp-cron-runner history`",
             Self::Refused { .. } => {
                 "nothing was started; do plugin and runner have the same version? `wp-cron-runner plugin status SITE`"

@@ -4,7 +4,9 @@
 pub mod batch;
 pub mod calls;
 mod conclude;
+pub mod decide;
 pub mod take;
+pub mod without_plugin;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,14 +41,28 @@ pub struct Ask {
     pub epoch: i64,
     /// The request's number, which comes back with what it saw.
     pub sent: u64,
+    /// Somebody asked for this hook alone, due or not.
+    pub hook: Option<String>,
 }
 
 /// What happens while a run goes on.
 #[derive(Debug)]
 pub enum Progress {
-    Claimed { sent: u64, batch: String, count: u64, seen: Seen },
-    Started { run: String, hook: String, at_ms: i64, pid: Option<i64>, host: Option<String> },
-    Ended(Box<RunRecord>),
+    Claimed {
+        sent: u64,
+        batch: String,
+        count: u64,
+        seen: Seen,
+    },
+    Started {
+        run: String,
+        hook: String,
+        at_ms: i64,
+        pid: Option<i64>,
+        host: Option<String>,
+    },
+    /// By the request of this number.
+    Ended(u64, Box<RunRecord>),
     Next(Option<i64>),
 }
 
@@ -69,6 +85,7 @@ pub async fn run_site(context: &Context, ask: &Ask) -> RunEnd {
         expect_ms: context.calls.expect_ms(),
         policies: site.policies(),
         trigger: site.trigger_word(),
+        hook: ask.hook.clone(),
     };
     let sent_at = clock::steady_ms();
     let answer = context.calls.trigger.call(Call::Run, &body).await;
@@ -164,9 +181,14 @@ impl<'a> Run<'a> {
     /// When something has to be done although the stream says nothing.
     fn wake(&self, now: i64) -> Duration {
         let first_frame = (!self.has_frames).then_some(self.sent_at + FIRST_FRAME_MS);
-        let next = [first_frame, self.batch.rest_at(), self.overdue_at()].into_iter().flatten().min();
+        let next = [first_frame, self.rest_at(), self.overdue_at()].into_iter().flatten().min();
         let wait = next.map_or(30_000, |next| (next - now).clamp(1, 30_000));
         Duration::from_millis(wait.unsigned_abs())
+    }
+
+    /// What was asked for by name is not given back: nobody would start it again before it is due.
+    fn rest_at(&self) -> Option<i64> {
+        self.batch.rest_at().filter(|_| self.ask.hook.is_none())
     }
 
     fn overdue_at(&self) -> Option<i64> {
@@ -185,7 +207,7 @@ impl<'a> Run<'a> {
             }
             return Some(EndOfStream::Reset(format!("no answer began within {}", clock::span(FIRST_FRAME_MS))));
         }
-        if self.batch.rest_at().is_some_and(|at| now >= at) {
+        if self.rest_at().is_some_and(|at| now >= at) {
             self.give_rest_back();
         }
         if self.overdue_at().is_some_and(|at| now >= at) {
@@ -291,7 +313,7 @@ impl<'a> Run<'a> {
         if let Some(record) = record {
             log_end(&record);
             self.context.history.record(record.clone());
-            self.send(Progress::Ended(Box::new(record)));
+            self.send(Progress::Ended(self.ask.sent, Box::new(record)));
         }
     }
 

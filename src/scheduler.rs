@@ -2,8 +2,11 @@
 //! the limits, and takes their results. Nobody else changes a site.
 
 mod entry;
+pub mod orders;
+mod places;
+mod stop;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,134 +15,167 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
-use crate::config::{self, Config};
-use crate::history::sqlite::History;
+use crate::config::{Config, Site};
+use crate::history::RunRecord;
+use crate::history::sqlite::{self, History, Reader};
 use crate::lease::file::StateDir;
 use crate::outcome::{Failure, Outcome};
-use crate::protocol::Notice;
-use crate::run_site::calls::{Looked, Me, Settle, Timing, seen_in_due, seen_in_settled};
+use crate::run_site::calls::{Looked, Me, Timing, seen_in_due, seen_in_settled};
+use crate::run_site::without_plugin::run_without_plugin;
 use crate::run_site::{Ask, Context, Progress, run_site, take};
-use crate::site::{RunEnd, View, Want};
-pub use entry::{Entry, disable_wp_cron_sentence, left_alone_sentence, stray_sentence};
+use crate::site::{Pause, RunEnd, View, Want};
+use entry::Removal;
+pub use entry::{Entry, disable_wp_cron_sentence, left_alone_sentence, limits_of, stray_sentence};
+use orders::{Order, PAUSED, pause_of};
+use places::{Place, Places};
+use stop::leave;
 
 /// A host may sleep and its clock may be set: nobody sleeps longer without looking.
 const SLICE_MS: i64 = 30_000;
 const JUMP_MS: i64 = 60_000;
-/// At the end: so long for calls that are on their way, and so long for goodbyes.
-const GOODBYE: Duration = Duration::from_secs(5);
 const SINCE_BEFORE_MS: i64 = 60_000;
 /// Looks and the like cost PHP two milliseconds; they need no lane, but a start with a thousand sites must not be a storm.
 const CALLS_AT_ONCE: usize = 16;
 
 pub struct Scheduler {
-    entries: Vec<Entry>,
-    pools: Vec<Pool>,
+    /// By their numbers, which are never used again.
+    entries: BTreeMap<usize, Entry>,
+    numbers: usize,
+    places: Places,
     max_parallel: usize,
+    drain: Duration,
     running: usize,
     calling: usize,
     /// Grows with every start; who started least recently is next.
     turn: u64,
     state: StateDir,
+    me: Arc<Me>,
     history: Arc<History>,
     tasks: JoinSet<(usize, TaskEnd)>,
     progress_in: mpsc::UnboundedSender<(usize, Progress)>,
     progress: mpsc::UnboundedReceiver<(usize, Progress)>,
-    notices: mpsc::Receiver<(String, Notice)>,
-    views: watch::Sender<Vec<View>>,
+    orders: mpsc::Receiver<Order>,
+    published: watch::Sender<Published>,
     /// `once`: records of the runs that were made; and end when nothing is left to do.
-    records: Option<mpsc::UnboundedSender<crate::history::RunRecord>>,
+    records: Option<mpsc::UnboundedSender<RunRecord>>,
+    /// Nobody sleeps longer without looking round.
+    slice_ms: i64,
     clock: (i64, Instant),
     history_trouble: Option<String>,
 }
 
-/// Sites that share a php-fpm address share its workers.
-struct Pool {
-    lanes: usize,
-    running: usize,
+/// What the scheduler shows of itself, anew each time round.
+#[derive(Debug, Clone, Default)]
+pub struct Published {
+    pub sites: Vec<View>,
+    /// Why nothing, or nothing on some site, can be started; empty where all is well.
+    pub not_ready: Vec<String>,
 }
 
 enum TaskEnd {
     Took(Result<(crate::protocol::Settled, Timing), Failure>),
     Looked(Result<Looked, Failure>),
     Settled(Result<(crate::protocol::Settled, Timing), Failure>),
-    Ran(RunEnd),
+    /// A site that is not in the configuration any more was told so.
+    Left,
+    Ran(Box<Ran>),
+}
+
+struct Ran {
+    end: RunEnd,
+    place: Option<Place>,
+    /// With what the run was begun; the site may have been configured anew meanwhile.
+    site: Arc<Site>,
+    /// A pass without the plugin.
+    record: Option<RunRecord>,
 }
 
 pub struct Parts {
     pub state: StateDir,
     pub me: Arc<Me>,
     pub history: Arc<History>,
-    pub notices: mpsc::Receiver<(String, Notice)>,
-    pub records: Option<mpsc::UnboundedSender<crate::history::RunRecord>>,
+    pub orders: mpsc::Receiver<Order>,
+    pub records: Option<mpsc::UnboundedSender<RunRecord>>,
+    /// At most so long between two looks round, for those who watch over this process.
+    pub slice: Duration,
+}
+
+/// What the history remembers of a site.
+#[derive(Debug, Default)]
+pub struct Facts {
+    pub install: Option<String>,
+    /// Ends before this time are known; on PHP's clock.
+    pub since_ms: Option<i64>,
+    pub epoch: Option<i64>,
+    pub pause: Option<Pause>,
+}
+
+impl Facts {
+    fn read(reader: &Reader, site: &str) -> Result<Self, sqlite::Error> {
+        Ok(Self {
+            install: reader.fact(site, "install")?,
+            // With several lanes an earlier end may have been written to the journal and not to the history.
+            since_ms: Some(reader.last_ended(site)?.map_or(0, |last| last - SINCE_BEFORE_MS)),
+            epoch: reader.fact(site, "epoch")?.and_then(|epoch| epoch.parse().ok()),
+            pause: pause_of(reader.fact(site, PAUSED)?.as_deref()),
+        })
+    }
 }
 
 impl Scheduler {
-    pub fn new(
-        config: &Config,
-        parts: Parts,
-    ) -> Result<(Self, watch::Receiver<Vec<View>>), crate::history::sqlite::Error> {
-        let reader = crate::history::sqlite::Reader::open(&parts.state.history_file())?;
-        let mut pools = Vec::new();
-        let mut pool_of: HashMap<config::Address, usize> = HashMap::new();
-        let mut entries = Vec::new();
-        for site in &config.sites {
-            let pool = match &site.trigger {
-                config::Trigger::FastCgi(address) => {
-                    let number = *pool_of.entry(address.clone()).or_insert_with(|| {
-                        pools.push(Pool { lanes: 0, running: 0 });
-                        pools.len() - 1
-                    });
-                    if let Some(pool) = pools.get_mut(number) {
-                        pool.lanes = pool.lanes.max(site.lanes);
-                    }
-                    Some(number)
-                }
-                _ => None,
-            };
-            let install = reader.fact(&site.name, "install")?;
-            // With several lanes an earlier end may have been written to the journal and not to the history.
-            let since_ms = Some(reader.last_ended(&site.name)?.map_or(0, |last| last - SINCE_BEFORE_MS));
-            let epoch = reader.fact(&site.name, "epoch")?.and_then(|epoch| epoch.parse().ok());
-            entries.push(Entry::new(site, &parts.me, pool, install, since_ms, epoch));
-        }
-        let (views, receiver) = watch::channel(Vec::new());
+    pub fn new(config: &Config, parts: Parts) -> Result<(Self, watch::Receiver<Published>), sqlite::Error> {
+        let reader = Reader::open(&parts.state.history_file())?;
+        let (published, receiver) = watch::channel(Published::default());
         let (progress_in, progress) = mpsc::unbounded_channel();
-        let scheduler = Self {
-            entries,
-            pools,
+        let mut scheduler = Self {
+            entries: BTreeMap::new(),
+            numbers: 0,
+            places: Places::default(),
             max_parallel: config.runner.max_parallel,
+            drain: config.runner.drain,
             running: 0,
             calling: 0,
             turn: 0,
             state: parts.state,
+            me: parts.me,
             history: parts.history,
             tasks: JoinSet::new(),
             progress_in,
             progress,
-            notices: parts.notices,
-            views,
+            orders: parts.orders,
+            published,
             records: parts.records,
+            slice_ms: clock::millis(parts.slice).clamp(100, SLICE_MS),
             clock: (clock::now_ms(), Instant::now()),
             history_trouble: None,
         };
+        scheduler.places.resize(config);
+        for site in &config.sites {
+            scheduler.add(site, Facts::read(&reader, &site.name)?);
+        }
         Ok((scheduler, receiver))
     }
 
-    /// Until `stop`; then nothing new starts, and what runs may end within `drain`.
-    pub async fn run(&mut self, stop: &CancellationToken, drain: Duration) {
+    fn add(&mut self, site: &Arc<Site>, facts: Facts) {
+        self.numbers += 1;
+        self.entries.insert(self.numbers, Entry::new(site, &self.me, facts));
+    }
+
+    /// Until `stop`; then nothing new starts, and what runs may end within the configuration's `drain`.
+    pub async fn run(&mut self, stop: &CancellationToken) {
         while !stop.is_cancelled() {
             let now = clock::now_ms();
             self.notice_jump(now);
             let until = self.start_what_is_wanted(now);
             self.publish();
-            let sleep = Duration::from_millis((until - clock::now_ms()).clamp(0, SLICE_MS).unsigned_abs());
+            let sleep = Duration::from_millis((until - clock::now_ms()).clamp(0, self.slice_ms).unsigned_abs());
             tokio::select! {
                 () = stop.cancelled() => {}
                 () = tokio::time::sleep(sleep) => {}
-                happened = next_event(&mut self.tasks, &mut self.progress, &mut self.notices) => self.take(happened),
+                happened = next_event(&mut self.tasks, &mut self.progress, &mut self.orders) => self.take(happened),
             }
         }
-        self.drain(drain).await;
+        self.drain().await;
     }
 
     /// `once`: until no site has anything due. Gives how the sites that failed did so.
@@ -147,7 +183,7 @@ impl Scheduler {
         let mut failures = Vec::new();
         loop {
             let now = clock::now_ms();
-            for entry in &mut self.entries {
+            for entry in self.entries.values_mut() {
                 if let Some(failure) = entry.state.give_up() {
                     failures.push((entry.site.name.clone(), failure));
                     entry.is_finished = true;
@@ -155,12 +191,12 @@ impl Scheduler {
                 entry.is_finished |= entry.state.has_nothing_due(now);
             }
             self.start_what_is_wanted(now);
-            if self.tasks.is_empty() && self.entries.iter().all(|entry| entry.is_finished) {
+            if self.tasks.is_empty() && self.entries.values().all(|entry| entry.is_finished) {
                 return failures;
             }
             tokio::select! {
                 () = tokio::time::sleep(Duration::from_millis(50)), if self.tasks.is_empty() => {}
-                happened = next_event(&mut self.tasks, &mut self.progress, &mut self.notices) => self.take(happened),
+                happened = next_event(&mut self.tasks, &mut self.progress, &mut self.orders) => self.take(happened),
             }
         }
     }
@@ -173,18 +209,22 @@ impl Scheduler {
         let jump = now - wall - passed;
         if jump.abs() > JUMP_MS {
             tracing::warn!("the clock jumped by {}; every site is looked at again", clock::span(jump));
-            for entry in &mut self.entries {
-                entry.state.replan();
+            for entry in self.entries.values_mut() {
+                entry.state.replan(now);
             }
         }
     }
 
     /// Starts what may start now; gives the time when somebody wants something next.
     fn start_what_is_wanted(&mut self, now: i64) -> i64 {
+        self.forget_removed();
+        for entry in self.entries.values_mut() {
+            entry.state.tick(now);
+        }
         self.start_what_may(now);
         // Asked anew: a site that is being called, or whose lease was refused, has another time now than before. Who wants
         // something this moment and did not get it waits for a place, and whoever gives one back wakes the loop.
-        let waiting = self.entries.iter().filter(|entry| !entry.is_finished);
+        let waiting = self.entries.values().filter(|entry| !entry.is_finished && entry.removal.is_none());
         let times = waiting.filter_map(|entry| match entry.state.wants(now) {
             Want::Nothing { until } => Some(until),
             _ => None,
@@ -196,27 +236,43 @@ impl Scheduler {
     fn start_what_may(&mut self, now: i64) {
         self.notice_history_trouble();
         let mut runs: Vec<usize> = Vec::new();
-        for number in 0..self.entries.len() {
-            let Some(entry) = self.entries.get(number).filter(|entry| !entry.is_finished) else { continue };
+        let numbers: Vec<usize> = self.entries.keys().copied().collect();
+        for number in numbers {
+            let Some(entry) = self.entries.get_mut(&number).filter(|entry| !entry.is_finished) else { continue };
+            let may_call = self.calling < CALLS_AT_ONCE;
+            if entry.wants_to_leave() && may_call {
+                self.say_goodbye(number);
+                continue;
+            }
+            if entry.removal.is_some() {
+                continue;
+            }
+            entry.refuse_asked(self.history_trouble.as_deref());
+            if entry.has_asked_and_may_run() {
+                runs.push(number);
+            }
             match entry.state.wants(now) {
                 Want::Nothing { .. } => {}
                 Want::Run => {
-                    runs.push(number);
                     // The lanes may be taken: the look that tells the site that the runner lives goes on.
-                    if entry.state.is_look_due(now) && self.calling < CALLS_AT_ONCE {
+                    let is_look_due = entry.state.is_look_due(now) && may_call;
+                    runs.push(number);
+                    if is_look_due {
                         self.call(number, Want::Look, now);
                     }
                 }
-                want if self.calling < CALLS_AT_ONCE => self.call(number, want, now),
+                want if may_call => self.call(number, want, now),
                 _ => {}
             }
         }
         if self.history_trouble.is_some() {
             return;
         }
-        runs.sort_by_key(|number| self.entries.get(*number).map(|entry| entry.turn));
+        runs.dedup();
+        runs.sort_by_key(|number| self.entries.get(number).map(|entry| entry.turn));
         for number in runs {
-            if self.running < self.max_parallel && self.has_worker(number) {
+            let place = self.entries.get(&number).and_then(|entry| entry.place.as_ref());
+            if self.running < self.max_parallel && self.places.is_free(place) {
                 self.start_run(number, now);
             }
         }
@@ -233,14 +289,9 @@ impl Scheduler {
         self.history_trouble = trouble;
     }
 
-    fn has_worker(&self, number: usize) -> bool {
-        let pool = self.entries.get(number).and_then(|entry| self.pools.get(entry.pool?));
-        pool.is_none_or(|pool| pool.running < pool.lanes)
-    }
-
     fn call(&mut self, number: usize, want: Want, now: i64) {
-        let Some(entry) = self.entries.get_mut(number) else { return };
-        let Some(calls) = entry.ready(&self.state, now) else { return };
+        let Some(entry) = self.entries.get_mut(&number) else { return };
+        let Some(calls) = entry.ready(&self.state, now).and_then(|()| entry.calls.clone()) else { return };
         entry.state.call_started();
         self.calling += 1;
         let history = self.history.clone();
@@ -263,20 +314,53 @@ impl Scheduler {
         });
     }
 
+    /// To a site that was taken out of the configuration: page-load cron is back at once, what runs may end.
+    fn say_goodbye(&mut self, number: usize) {
+        let Some(entry) = self.entries.get_mut(&number) else { return };
+        entry.removal = Some(Removal::Left);
+        let (Some(calls), Some(epoch)) = (entry.calls.clone(), entry.state.epoch()) else { return };
+        entry.state.call_started();
+        self.calling += 1;
+        let install = entry.state.install.clone();
+        self.tasks.spawn(async move {
+            leave(&calls, install.as_deref(), epoch).await;
+            (number, TaskEnd::Left)
+        });
+    }
+
+    fn forget_removed(&mut self) {
+        self.entries.retain(|_, entry| !entry.is_gone());
+    }
+
     fn start_run(&mut self, number: usize, now: i64) {
-        let Some(entry) = self.entries.get_mut(number) else { return };
-        let (Some(calls), Some(epoch)) = (entry.ready(&self.state, now), entry.state.epoch()) else { return };
+        let Some(entry) = self.entries.get_mut(&number) else { return };
+        if entry.ready(&self.state, now).is_none() || (entry.site.has_plugin() && entry.state.epoch().is_none()) {
+            return;
+        }
+        let began = entry.state.pass_began().unwrap_or(now);
         let sent = entry.state.run_started(now);
+        let hook = entry.answer_with(sent);
         self.turn += 1;
         entry.turn = self.turn;
+        let (place, site) = (entry.place.clone(), entry.site.clone());
+        let (calls, epoch) = (entry.calls.clone(), entry.state.epoch().unwrap_or(0));
+        let ask = Ask { install: entry.state.install.clone(), epoch, sent, hook };
         self.running += 1;
-        if let Some(pool) = entry.pool.and_then(|pool| self.pools.get_mut(pool)) {
-            pool.running += 1;
-        }
-        let ask = Ask { install: entry.state.install.clone(), epoch, sent };
-        let context =
-            Context { calls, history: self.history.clone(), site: number, progress: self.progress_in.clone() };
-        self.tasks.spawn(async move { (number, TaskEnd::Ran(run_site(&context, &ask).await)) });
+        self.places.take(place.as_ref());
+        let (history, progress) = (self.history.clone(), self.progress_in.clone());
+        self.tasks.spawn(async move {
+            let (end, record) = match calls {
+                Some(calls) => {
+                    let context = Context { calls, history, site: number, progress };
+                    (run_site(&context, &ask).await, None)
+                }
+                None => {
+                    let (end, record) = run_without_plugin(&site, &history, sent, began).await;
+                    (end, Some(record))
+                }
+            };
+            (number, TaskEnd::Ran(Box::new(Ran { end, place, site, record })))
+        });
     }
 
     fn take(&mut self, happened: Happened) {
@@ -289,138 +373,88 @@ impl Scheduler {
         match happened {
             Happened::Ended(number, end) => self.ended(number, *end),
             Happened::Progressed(number, progress) => self.progressed(number, progress),
-            Happened::Noticed(site, notice) => self.noticed(&site, &notice),
+            Happened::Ordered(order) => self.obey(*order),
         }
     }
 
     fn ended(&mut self, number: usize, end: TaskEnd) {
         let now = clock::now_ms();
-        let Some(entry) = self.entries.get_mut(number) else { return };
+        if let TaskEnd::Ran(ran) = &end {
+            self.running = self.running.saturating_sub(1);
+            self.places.give_back(ran.place.as_ref());
+        } else {
+            self.calling = self.calling.saturating_sub(1);
+        }
+        let Some(entry) = self.entries.get_mut(&number) else { return };
+        if !matches!(end, TaskEnd::Ran(_)) {
+            entry.state.call_ended();
+        }
         match end {
-            TaskEnd::Ran(end) => {
-                self.running = self.running.saturating_sub(1);
-                if let Some(pool) = entry.pool.and_then(|pool| self.pools.get_mut(pool)) {
-                    pool.running = pool.running.saturating_sub(1);
-                }
-                entry.ran(now, end);
+            TaskEnd::Took(result) => entry.took(now, result, &self.history),
+            TaskEnd::Looked(result) => {
+                entry.looked(now, result.map(|looked| (seen_in_due(&looked.due), looked)));
             }
-            call => {
-                self.calling = self.calling.saturating_sub(1);
-                entry.state.call_ended();
-                match call {
-                    TaskEnd::Took(result) => entry.took(now, result, &self.history),
-                    TaskEnd::Looked(result) => {
-                        entry.looked(now, result.map(|looked| (seen_in_due(&looked.due), looked)));
-                    }
-                    TaskEnd::Settled(result) => {
-                        entry
-                            .settled(now, result.map(|(settled, timing)| (seen_in_settled(&settled), settled, timing)));
-                    }
-                    TaskEnd::Ran(_) => {}
+            TaskEnd::Settled(result) => {
+                let seen = result.map(|(settled, timing)| (seen_in_settled(&settled), settled, timing));
+                entry.settled(now, seen);
+            }
+            TaskEnd::Left => {}
+            TaskEnd::Ran(ran) => {
+                if let Some(record) = ran.record {
+                    self.event_ended(number, ran.end.sent, record);
+                }
+                if let Some(entry) = self.entries.get_mut(&number) {
+                    entry.ran(now, ran.end, &ran.site);
                 }
             }
         }
     }
 
     fn progressed(&mut self, number: usize, progress: Progress) {
-        let Some(entry) = self.entries.get_mut(number) else { return };
+        let Some(entry) = self.entries.get_mut(&number) else { return };
         match progress {
             Progress::Claimed { sent, batch, count, seen } => entry.state.claimed(sent, batch, count, seen),
             Progress::Started { run, hook, at_ms, pid, host } => entry.event_started(run, hook, at_ms, pid, host),
-            Progress::Ended(record) => {
-                entry.running.remove(&record.run);
-                entry.state.event_ended(&record.run, record.outcome == Outcome::Ok);
-                if let Some(records) = &self.records {
-                    let _ = records.send(*record);
-                }
-            }
+            Progress::Ended(sent, record) => self.event_ended(number, sent, *record),
             Progress::Next(next) => entry.state.moved(next),
         }
     }
 
-    fn noticed(&mut self, site: &str, notice: &Notice) {
-        let entry = self.entries.iter_mut().find(|entry| entry.site.name == site);
-        let Some(entry) = entry else { return };
-        // A copy of the site has the same key; what is due there is not due here.
-        let is_other =
-            notice.install.is_some() && entry.state.install.is_some() && notice.install != entry.state.install;
-        if !is_other {
-            entry.state.noticed(notice.next);
+    fn event_ended(&mut self, number: usize, sent: u64, record: RunRecord) {
+        if let Some(entry) = self.entries.get_mut(&number) {
+            entry.running.remove(&record.run);
+            entry.state.event_ended(&record.run, record.outcome == Outcome::Ok);
+            entry.note_answer(sent, &record);
+        }
+        if let Some(records) = &self.records {
+            let _ = records.send(record);
         }
     }
 
     fn publish(&self) {
-        self.views.send_replace(self.entries.iter().map(Entry::view).collect());
+        let entries = self.entries.values().filter(|entry| entry.removal.is_none() || entry.state.running() > 0);
+        let sites: Vec<View> = entries.map(Entry::view).collect();
+        let leases = self.entries.values().filter_map(Entry::why_not_ready);
+        let not_ready = self.history_trouble.iter().cloned().chain(leases).collect();
+        self.published.send_replace(Published { sites, not_ready });
     }
 
-    /// Says goodbye, then waits for what runs. In this order: PHP claims nothing more for a runner that has left, and gives what
-    /// it has claimed and not started back at once.
-    async fn drain(&mut self, limit: Duration) {
-        let deadline = tokio::time::Instant::now() + limit;
-        self.end_calls().await;
-        self.leave().await;
-        if self.running > 0 {
-            tracing::info!("stopping: {} requests still run events; waiting up to {limit:?} for them", self.running);
-        }
-        while self.running > 0 {
-            self.publish();
-            tokio::select! {
-                () = tokio::time::sleep_until(deadline) => break,
-                happened = next_event(&mut self.tasks, &mut self.progress, &mut self.notices) => self.take(happened),
-            }
-        }
-        if self.running > 0 {
-            tracing::warn!(
-                "{} requests still run events; PHP goes on with them, and the next start looks after them",
-                self.running
-            );
-        }
-    }
-
-    /// A site that is being taken over has noted this runner already, and can be left only with the epoch that it answers.
-    async fn end_calls(&mut self) {
-        let deadline = tokio::time::Instant::now() + GOODBYE;
-        while self.calling > 0 {
-            tokio::select! {
-                () = tokio::time::sleep_until(deadline) => return,
-                happened = next_event(&mut self.tasks, &mut self.progress, &mut self.notices) => self.take(happened),
-            }
-        }
-    }
-
-    /// Page-load cron is back at once on a site that nobody looks after any more.
-    pub async fn leave(&mut self) {
-        let mut leaving = JoinSet::new();
-        for entry in self.entries.iter().filter(|entry| entry.may_leave) {
-            let (Some(calls), Some(epoch)) = (entry.calls.clone(), entry.state.epoch()) else { continue };
-            let install = entry.state.install.clone();
-            leaving.spawn(async move {
-                let what = Settle { epoch: Some(epoch), leave: true, ..Settle::default() };
-                if let Err(failure) = calls.settle(install.as_deref(), what).await {
-                    tracing::warn!("could not say goodbye: {}", failure.sentence(&calls.site.name));
-                }
-            });
-        }
-        let all = async { while leaving.join_next().await.is_some() {} };
-        let _ = tokio::time::timeout(GOODBYE, all).await;
-    }
-
-    pub fn entries(&mut self) -> &mut [Entry] {
-        &mut self.entries
+    pub fn entries(&mut self) -> impl Iterator<Item = &mut Entry> {
+        self.entries.values_mut()
     }
 }
 
 enum Happened {
     Ended(usize, Box<TaskEnd>),
     Progressed(usize, Progress),
-    Noticed(String, Notice),
+    Ordered(Box<Order>),
 }
 
 /// Progress first: it frees nothing, but a second lane waits for it.
 async fn next_event(
     tasks: &mut JoinSet<(usize, TaskEnd)>,
     progress: &mut mpsc::UnboundedReceiver<(usize, Progress)>,
-    notices: &mut mpsc::Receiver<(String, Notice)>,
+    orders: &mut mpsc::Receiver<Order>,
 ) -> Happened {
     loop {
         tokio::select! {
@@ -430,7 +464,7 @@ async fn next_event(
                 Ok((number, end)) => return Happened::Ended(number, Box::new(end)),
                 Err(error) => tracing::error!("a task failed: {error}"),
             },
-            Some((site, notice)) = notices.recv() => return Happened::Noticed(site, notice),
+            Some(order) = orders.recv() => return Happened::Ordered(Box::new(order)),
             else => std::future::pending::<()>().await,
         }
     }

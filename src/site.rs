@@ -5,14 +5,18 @@ mod php_clock;
 mod told;
 mod trouble;
 mod view;
+mod wants;
 
 use std::collections::HashSet;
 
+use crate::outcome::Failure;
 use crate::protocol::{Busy, Open};
+use crate::schedule::Schedule;
 pub use php_clock::PhpClock;
 pub use told::{About, RunEnd, Seen};
 use trouble::Trouble;
 pub use view::{Running, View};
+use wants::first_pass;
 
 /// A due event is asked for so much after its second begins: never before it, by any rounding.
 const AFTER_SECOND_MS: i64 = 2;
@@ -24,11 +28,35 @@ const SECOND_LOOK_MS: i64 = 3000;
 const STANDBY_LOOK_MS: i64 = 15_000;
 const SECOND: i64 = 1000;
 
-/// What the configuration allows a site.
-#[derive(Debug, Clone, Copy)]
+/// What the configuration says about a site's runs.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Limits {
     pub lanes: usize,
     pub rescan_ms: i64,
+    /// When passes begin; None: each event at its own time.
+    pub schedule: Option<Schedule>,
+    /// Without it there is nobody to ask, and a pass is all there is.
+    pub has_plugin: bool,
+}
+
+/// With a crontab expression, due events wait for the next pass; a pass goes on until nothing is due.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Pass {
+    Always,
+    /// Nothing starts before this time; None: never again.
+    Closed {
+        until: Option<i64>,
+    },
+    /// Began at this time.
+    Open {
+        at: i64,
+    },
+}
+
+/// Nothing is started until somebody says so, or until this time.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Pause {
+    pub until: Option<i64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +83,8 @@ enum Right {
 #[derive(Debug, Clone)]
 pub struct State {
     limits: Limits,
+    pass: Pass,
+    pause: Option<Pause>,
     right: Right,
     pub clock: PhpClock,
     pub install: Option<String>,
@@ -82,6 +112,8 @@ pub struct State {
     batches: HashSet<String>,
     settle_at: i64,
     settle_step: i64,
+    /// What the plugin keeps of the configuration has changed: it is told with the next take-over.
+    is_to_be_told: bool,
     /// A backlog was found at the take-over: one lane until the first event ended well.
     is_spreading: bool,
     pub about: About,
@@ -96,9 +128,12 @@ struct Noticed {
 }
 
 impl State {
-    pub fn new(limits: Limits, install: Option<String>) -> Self {
+    pub fn new(now: i64, limits: Limits, install: Option<String>) -> Self {
+        let pass = first_pass(&limits, now);
         Self {
             limits,
+            pass,
+            pause: None,
             right: Right::None,
             clock: PhpClock::default(),
             install,
@@ -121,6 +156,7 @@ impl State {
             batches: HashSet::new(),
             settle_at: 0,
             settle_step: SECOND,
+            is_to_be_told: false,
             is_spreading: false,
             about: About::default(),
         }
@@ -133,31 +169,37 @@ impl State {
         }
     }
 
+    pub fn is_calling(&self) -> bool {
+        self.is_calling
+    }
+
+    /// What is wrong at the moment.
+    pub fn failure(&self) -> Option<&Failure> {
+        self.trouble.as_ref().map(|trouble| &trouble.failure)
+    }
+
+    /// What is known of it may be out of date.
+    pub fn look_again(&mut self) {
+        self.looked = None;
+    }
+
     pub fn running(&self) -> usize {
         self.running
     }
 
-    fn lanes(&self) -> usize {
-        if self.is_spreading { 1 } else { self.limits.lanes }
+    /// The configuration was changed. What was wrong before may be right now.
+    pub fn reconfigured(&mut self, now: i64, limits: Limits, is_to_be_told: bool) {
+        if limits.schedule != self.limits.schedule {
+            self.pass = first_pass(&limits, now);
+        }
+        self.limits = limits;
+        self.is_to_be_told |= is_to_be_told;
+        self.not_before = 0;
+        self.looked = None;
     }
 
-    pub fn wants(&self, now: i64) -> Want {
-        if now < self.not_before {
-            return Want::Nothing { until: self.not_before };
-        }
-        let take_at = match self.right {
-            Right::Owner { .. } => return self.owner_wants(now),
-            Right::None => now,
-            Right::Standby { until } => until,
-        };
-        let look_at = self.looked.unwrap_or(now) + self.limits.rescan_ms.min(STANDBY_LOOK_MS);
-        // While a call is on its way its answer decides; it wakes the scheduler by itself.
-        match () {
-            () if self.is_calling => Want::Nothing { until: now + 60 * SECOND },
-            () if now >= take_at => Want::Take,
-            () if now >= look_at => Want::Look,
-            () => Want::Nothing { until: take_at.min(look_at) },
-        }
+    pub fn set_pause(&mut self, pause: Option<Pause>) {
+        self.pause = pause;
     }
 
     pub fn is_standing_by(&self) -> bool {
@@ -169,49 +211,6 @@ impl State {
         self.looked = Some(now);
         let silent = expected_ms.map_or(now, |php| self.clock.to_ours(php) + SILENCE_MS);
         self.right = Right::Standby { until: silent };
-    }
-
-    fn owner_wants(&self, now: i64) -> Want {
-        let mut until = now + 60 * SECOND;
-        if self.looked.is_none() && !self.is_calling {
-            return Want::Look;
-        }
-        if self.running < self.lanes()
-            && let Some(run_at) = self.run_at()
-        {
-            if now >= run_at {
-                return Want::Run;
-            }
-            until = until.min(run_at);
-        }
-        if self.is_calling {
-            return Want::Nothing { until };
-        }
-        let look_at = self.looked.unwrap_or(now) + self.limits.rescan_ms;
-        if now >= look_at {
-            return Want::Look;
-        }
-        if self.foreign_open().next().is_some() {
-            if now >= self.settle_at {
-                return Want::Settle;
-            }
-            until = until.min(self.settle_at);
-        }
-        Want::Nothing { until: until.min(look_at) }
-    }
-
-    /// A site that wants to run while all lanes of the host are taken is looked at all the same.
-    pub fn is_look_due(&self, now: i64) -> bool {
-        !self.is_calling && self.looked.is_none_or(|looked| now >= looked + self.limits.rescan_ms)
-    }
-
-    /// When to ask for what is due next.
-    fn run_at(&self) -> Option<i64> {
-        if self.due > 0 {
-            return Some(self.ask_again);
-        }
-        let at = self.clock.to_ours(self.next? * SECOND) + AFTER_SECOND_MS;
-        Some(if self.next == self.asked { at.max(self.ask_again) } else { at })
     }
 
     /// Open rows that no run of ours looks after.
@@ -232,6 +231,7 @@ impl State {
     /// The site is ours now.
     pub fn taken(&mut self, now: i64, epoch: i64, seen: Seen, open: Vec<Open>) {
         self.right = Right::Owner { epoch };
+        self.is_to_be_told = false;
         self.is_spreading = seen.due > 1;
         self.succeeded();
         // Pages that were loading at the take-over did not know of a runner to tell.
@@ -304,6 +304,9 @@ impl State {
     /// Gives the run's number among the requests.
     pub fn run_started(&mut self, now: i64) -> u64 {
         self.running += 1;
+        if !self.limits.has_plugin {
+            self.pass = self.next_pass(now);
+        }
         self.sent += 1;
         let php_now = self.clock.to_php(now) / SECOND;
         let due_next = self.next.filter(|next| *next <= php_now);
@@ -343,7 +346,7 @@ impl State {
         self.batches.remove(&end.batch);
         self.is_spreading = self.is_spreading && !end.went_well && end.claimed == 0;
         if let Some(failure) = end.failure {
-            self.failed(now, failure);
+            self.run_failed(now, end.epoch, failure);
             return;
         }
         self.succeeded();
@@ -370,6 +373,16 @@ impl State {
         self.asked = if self.due > 0 { self.oldest } else { self.next };
     }
 
+    /// A run that began before the last take-over is refused for that reason alone.
+    fn run_failed(&mut self, now: i64, epoch: i64, failure: Failure) {
+        let is_of_before = matches!(failure, Failure::Stale { .. } | Failure::UnknownEpoch(_) | Failure::Left);
+        if is_of_before && self.epoch() != Some(epoch) {
+            self.looked = None;
+        } else {
+            self.failed(now, failure);
+        }
+    }
+
     /// The plugin says that something earlier was scheduled, by a page or a command.
     pub fn noticed(&mut self, next: Option<i64>) {
         if let Some(next) = next
@@ -390,7 +403,7 @@ impl State {
     }
 
     /// The clock was set, or the host slept: every time that was noted may be wrong.
-    pub fn replan(&mut self) {
+    pub fn replan(&mut self, now: i64) {
         self.clock = PhpClock::default();
         self.not_before = 0;
         self.ask_again = 0;
@@ -398,6 +411,12 @@ impl State {
         self.settle_at = 0;
         if let Right::Standby { until } = &mut self.right {
             *until = 0;
+        }
+        // A time that has passed begins its pass; one that lies ahead may be another now.
+        if let Pass::Closed { until: Some(until) } = self.pass
+            && now < until
+        {
+            self.pass = self.next_pass(now);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod server;
+mod signed;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -17,6 +18,18 @@ pub struct Runner {
     pub pid: Option<u32>,
     pub since: Option<String>,
     pub listen: String,
+    #[serde(default)]
+    pub configuration: Configuration,
+}
+
+/// The configuration that is in force, and what kept a newer one from it.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Configuration {
+    pub path: String,
+    /// The beginning of the file's SHA-256.
+    pub hash: Option<String>,
+    pub loaded: Option<String>,
+    pub error: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -26,7 +39,7 @@ pub struct Status<'a> {
 }
 
 /// The same, as a client reads it: the command line shows what it gets.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Serialize)]
 pub struct StatusReply {
     pub runner: Runner,
     pub sites: Vec<Value>,

@@ -4,11 +4,10 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
-use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -16,35 +15,48 @@ use axum::{Json, Router};
 use serde_json::json;
 use tokio::sync::{mpsc, watch};
 
-use super::{Runner, Status};
-use crate::clock;
+use super::{Configuration, Runner, Status, signed};
 use crate::config::Site;
 use crate::history::Filter;
 use crate::history::sqlite::Reader;
-use crate::protocol::signature::{Door, HEADER, Message};
-use crate::protocol::{LONGEST_BODY, Notice};
-use crate::site::View;
+use crate::protocol::LONGEST_BODY;
+use crate::protocol::signature::{Door, Key};
+use crate::scheduler::Published;
+use crate::scheduler::orders::Order;
 
 pub struct Server {
     pub runner: Runner,
     pub listen: SocketAddr,
-    pub sites: HashMap<String, Arc<Site>>,
-    pub views: watch::Receiver<Vec<View>>,
-    pub notices: mpsc::Sender<(String, Notice)>,
+    pub control: Key,
+    pub loaded: watch::Receiver<Loaded>,
+    pub published: watch::Receiver<Published>,
+    pub orders: mpsc::Sender<Order>,
     pub history_file: PathBuf,
     pub doors: Mutex<HashMap<String, Door>>,
 }
 
-type Shared = State<Arc<Server>>;
+/// The configuration in force, as far as it matters here.
+#[derive(Debug, Clone, Default)]
+pub struct Loaded {
+    pub configuration: Configuration,
+    pub sites: HashMap<String, Arc<Site>>,
+}
+
+pub(super) type Shared = State<Arc<Server>>;
 
 pub fn router(server: Server) -> Router {
     let server = Arc::new(server);
     Router::new()
         .route("/healthz", get(|| async { "alive\n" }))
+        .route("/readyz", get(ready))
         .route("/v1/status", get(status))
         .route("/v1/sites/{name}", get(site))
         .route("/v1/sites/{name}/history", get(history))
-        .route("/v1/sites/{name}/notice", post(notice))
+        .route("/v1/sites/{name}/notice", post(signed::notice))
+        .route("/v1/sites/{name}/run", post(signed::run))
+        .route("/v1/sites/{name}/pause", post(signed::pause))
+        .route("/v1/sites/{name}/resume", post(signed::resume))
+        .route("/v1/runs/{id}/{decision}", post(signed::decide))
         .layer(DefaultBodyLimit::max(LONGEST_BODY))
         .layer(middleware::from_fn_with_state(server.clone(), check_host))
         .with_state(server)
@@ -66,20 +78,31 @@ fn is_name_of_this_machine(host: &str, listen: SocketAddr) -> bool {
     name.eq_ignore_ascii_case("localhost") || ip.is_ok_and(|ip| ip.is_loopback())
 }
 
+/// Leases and history usable? Else the reasons, a line each.
+async fn ready(State(server): Shared) -> Response {
+    let not_ready = server.published.borrow().not_ready.clone();
+    match not_ready.is_empty() {
+        true => "ready\n".into_response(),
+        false => (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", not_ready.join("\n"))).into_response(),
+    }
+}
+
 async fn status(State(server): Shared) -> Response {
-    let sites = server.views.borrow().clone();
-    Json(json!(Status { runner: &server.runner, sites: &sites })).into_response()
+    let configuration = server.loaded.borrow().configuration.clone();
+    let runner = Runner { configuration, ..server.runner.clone() };
+    let sites = server.published.borrow().sites.clone();
+    Json(json!(Status { runner: &runner, sites: &sites })).into_response()
 }
 
 async fn site(State(server): Shared, Path(name): Path<String>) -> Response {
-    let view = server.views.borrow().iter().find(|view| view.site == name).cloned();
+    let view = server.published.borrow().sites.iter().find(|view| view.site == name).cloned();
     match view {
         Some(view) => Json(view).into_response(),
         None => unknown(),
     }
 }
 
-fn unknown() -> Response {
+pub(super) fn unknown() -> Response {
     (StatusCode::NOT_FOUND, Json(json!({"error": "E_SITE", "message": "no [[site]] has this name"}))).into_response()
 }
 
@@ -98,7 +121,7 @@ fn default_limit() -> usize {
 }
 
 async fn history(State(server): Shared, Path(name): Path<String>, Query(query): Query<HistoryQuery>) -> Response {
-    if !server.sites.contains_key(&name) {
+    if !server.loaded.borrow().sites.contains_key(&name) {
         return unknown();
     }
     let path = server.history_file.clone();
@@ -114,36 +137,6 @@ async fn history(State(server): Shared, Path(name): Path<String>, Query(query): 
 
 fn error_response(message: &str) -> Response {
     (StatusCode::INTERNAL_SERVER_ERROR, Json(json!({"error": "E_HISTORY", "message": message}))).into_response()
-}
-
-async fn notice(State(server): Shared, Path(name): Path<String>, headers: HeaderMap, body: Bytes) -> Response {
-    // One answer for every cause: whoever guesses learns nothing, not even which sites there are.
-    let refused = (StatusCode::UNAUTHORIZED, Json(json!({"error": "E_AUTH"}))).into_response();
-    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let Some(site) = server.sites.get(&name) else { return refused };
-    let path_and_query = format!("/v1/sites/{name}/notice");
-    let message = Message {
-        site: &name,
-        path_and_query: &path_and_query,
-        host: header("host"),
-        ts_ms: 0,
-        nonce: "",
-        body: &body,
-    };
-    let is_admitted = {
-        let mut doors = server.doors.lock().unwrap_or_else(PoisonError::into_inner);
-        let door = doors.entry(name.clone()).or_default();
-        door.admits(&site.keys, header(HEADER), message, clock::now_ms())
-    };
-    if !is_admitted {
-        return refused;
-    }
-    let Ok(notice) = serde_json::from_slice::<Notice>(&body) else {
-        return (StatusCode::BAD_REQUEST, Json(json!({"error": "E_BAD"}))).into_response();
-    };
-    // A full queue loses a notice, not an event: the rescan finds it.
-    let _ = server.notices.try_send((name, notice));
-    StatusCode::NO_CONTENT.into_response()
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::{Stop, calls, code_of, exit, pinned_install, print, print_json, visitor};
+use super::{Stop, calls, exit, pinned_install, print, print_json, visitor};
 use crate::config::problem::{Level, Refused};
 use crate::config::{self, Config, Secrets, Site};
 use crate::outcome::Failure;
@@ -53,7 +53,7 @@ pub async fn check(path: &Path, connect: bool, json: bool) -> Result<u8, Stop> {
             print_json(&refused_findings(&refused))?;
             return Ok(exit::CONFIGURATION);
         }
-        Err(refused) => return Err(Stop::new(exit::CONFIGURATION, refused.render(false).trim_end())),
+        Err(refused) => return Err(super::refused(&refused, false)),
     };
     let mut findings = vec![Finding::new("config", Judgement::Ok, format!("{}, {}", path.display(), count(&config)))];
     findings.extend(config.warnings.iter().map(|warning| Finding::new("config", Judgement::Warn, warning)));
@@ -109,7 +109,7 @@ async fn connect_all(config: &Config) -> Vec<Finding> {
         let install = pinned_install(config, &site.name);
         let looked = match calls(site, &visitor()) {
             Ok(calls) => calls.look(install.as_deref(), false).await,
-            Err(stop) => Err(Failure::Misconfigured(stop.message)),
+            Err(stop) => Err(Failure::Misconfigured(stop.failed)),
         };
         match looked {
             Ok(looked) => {
@@ -122,7 +122,7 @@ async fn connect_all(config: &Config) -> Vec<Finding> {
                 findings.extend(site_findings(&name, site, &looked));
             }
             Err(failure) => {
-                let code = code_of(&failure);
+                let code = failure.code();
                 let finding = Finding::new(&name, Judgement::Fail, failure.to_string());
                 findings.push(Finding { code, ..finding.expecting("a signed answer of the plugin", failure.advice()) });
             }

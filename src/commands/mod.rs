@@ -1,5 +1,6 @@
 //! The commands, and what they share: how they print and how they stop.
 
+pub mod control;
 pub mod diagnose;
 mod owner;
 mod plugin_files;
@@ -10,70 +11,19 @@ mod table;
 mod wp_config;
 
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::config::{Config, Site};
+use crate::config::{self, Config, Site};
 use crate::daemon;
-use crate::history::sqlite::{self, Reader};
+use crate::history::sqlite;
 use crate::lease::file::Refusal;
-use crate::outcome::Failure;
+pub use crate::outcome::{Stop, exit};
 use crate::run_site::calls::{Calls, Me};
 use crate::text;
-
-/// Exit codes, as sysexits.h has them where it has them.
-pub mod exit {
-    pub const FINE: u8 = 0;
-    /// A run failed, or a check did.
-    pub const FAILED: u8 = 1;
-    pub const USAGE: u8 = 2;
-    /// Something cannot be reached.
-    pub const UNREACHABLE: u8 = 69;
-    /// Safe to try again later.
-    pub const LATER: u8 = 75;
-    pub const CONFIGURATION: u8 = 78;
-}
-
-/// A command that could not do what it was asked: a sentence and an exit code.
-#[derive(Debug, thiserror::Error)]
-#[error("{message}")]
-pub struct Stop {
-    pub code: u8,
-    pub message: String,
-}
-
-impl Stop {
-    pub fn new(code: u8, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
-    }
-
-    pub fn site(site: &str, failure: &Failure) -> Self {
-        Self::new(code_of(failure), failure.sentence(site))
-    }
-}
-
-pub fn code_of(failure: &Failure) -> u8 {
-    match failure {
-        Failure::NotReached(_)
-        | Failure::TimedOut(_)
-        | Failure::Unclear(_)
-        | Failure::ServerError(_)
-        | Failure::Database(_) => exit::UNREACHABLE,
-        Failure::QueueFull
-        | Failure::Busy
-        | Failure::Maintenance { .. }
-        | Failure::Stale { .. }
-        | Failure::UnknownEpoch(_)
-        | Failure::Left => exit::LATER,
-        Failure::Misconfigured(_) | Failure::WrongInstall(_) | Failure::Clock(_) | Failure::Refused { .. } => {
-            exit::CONFIGURATION
-        }
-        Failure::Corrupt(_) | Failure::NoSuchRun | Failure::State(_) => exit::FAILED,
-    }
-}
 
 impl From<daemon::Error> for Stop {
     fn from(error: daemon::Error) -> Self {
@@ -102,21 +52,49 @@ impl From<Refusal> for Stop {
     }
 }
 
-/// A closed pipe (`| head`) is not an error: nobody wants the rest.
-pub fn print(text: &str) -> Result<(), Stop> {
-    let mut out = anstream::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Stop::new(exit::FAILED, format!("cannot print: {error}")))
-        }
-        _ => Ok(()),
+/// Everything that is wrong with a configuration, as one refusal. In words it is shown at its places.
+pub fn refused(refused: &config::problem::Refused, styled: bool) -> Stop {
+    let stop = Stop::new(exit::CONFIGURATION, refused.render(styled).trim_end());
+    let first = refused.problems.iter().find(|problem| problem.level == config::problem::Level::Error);
+    match first {
+        Some(first) => stop.at(refused.place(first)).expected(&first.expected).next("`wp-cron-runner check`"),
+        None => stop,
     }
 }
 
-pub fn print_json(value: &impl Serialize) -> Result<(), Stop> {
+/// Whoever reads what is printed.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Reader {
+    There,
+    Gone,
+}
+
+/// A closed pipe (`| head`) is not an error: nobody wants the rest.
+pub fn print(text: &str) -> Result<Reader, Stop> {
+    let mut out = anstream::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => Ok(Reader::There),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Reader::Gone),
+        Err(error) => Err(Stop::new(exit::FAILED, format!("cannot print: {error}"))),
+    }
+}
+
+/// Over what was printed before, on a terminal; else below it.
+pub fn print_again(text: &str, json: bool) -> Result<Reader, Stop> {
+    match io::stdout().is_terminal() && !json {
+        // Home, and clear to the end of the screen.
+        true => print(&format!("\x1b[H\x1b[J{text}")),
+        false => print(text),
+    }
+}
+
+pub fn pretty(value: &impl Serialize) -> Result<String, Stop> {
     let json = serde_json::to_string_pretty(value);
-    let json = json.map_err(|error| Stop::new(exit::FAILED, format!("cannot print: {error}")))?;
-    print(&format!("{json}\n"))
+    json.map(|json| json + "\n").map_err(|error| Stop::new(exit::FAILED, format!("cannot print: {error}")))
+}
+
+pub fn print_json(value: &impl Serialize) -> Result<(), Stop> {
+    print(&pretty(value)?).map(drop)
 }
 
 /// The site of this name, or the nearest name there is.
@@ -127,7 +105,8 @@ pub fn find<'a>(config: &'a Config, name: &str) -> Result<&'a Arc<Site>, Stop> {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("there are: {}", names.join(", ")),
         };
-        Stop::new(exit::USAGE, format!("no site `{}` in {}; {near}", text::safe_cut(name, 80), config.path.display()))
+        let failed = format!("no site `{}` in {}", text::safe_cut(name, 80), config.path.display());
+        Stop::new(exit::USAGE, failed).next(near)
     })
 }
 
@@ -164,7 +143,7 @@ pub fn history_file(config: &Config) -> std::path::PathBuf {
 
 /// Which install this site was the last time; it goes with every call, so that a copy of the site refuses it.
 pub fn pinned_install(config: &Config, site: &str) -> Option<String> {
-    Reader::open(&history_file(config)).ok()?.fact(site, "install").ok()?
+    sqlite::Reader::open(&history_file(config)).ok()?.fact(site, "install").ok()?
 }
 
 pub fn is_root() -> bool {

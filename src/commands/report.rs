@@ -1,51 +1,76 @@
-//! `status`, `events`, `history`, and what an operator decides about single runs: `requeue`, `drop`.
+//! `status`, `events` and `history`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::table::{row, show, table};
-use super::{Stop, calls, exit, history_file, pinned_install, print, print_json, selected, visitor};
+use super::{
+    Reader, Stop, calls, exit, history_file, pinned_install, pretty, print, print_again, print_json, selected, visitor,
+};
 use crate::api::{self, StatusReply, client};
 use crate::clock;
 use crate::config::{Config, Site, duration};
-use crate::history::sqlite::{History, Reader};
-use crate::history::{Filter, RunRecord, error_sentence};
+use crate::history::{Filter, error_sentence, sqlite};
 use crate::outcome::Failure;
 use crate::protocol::Event;
-use crate::run_site::calls::{Settle, seen_in_due};
-use crate::scheduler::{disable_wp_cron_sentence, left_alone_sentence, stray_sentence};
-use crate::site::{About, Limits, State};
+use crate::run_site::calls::seen_in_due;
+use crate::scheduler::orders::{PAUSED, pause_of};
+use crate::scheduler::{disable_wp_cron_sentence, left_alone_sentence, limits_of, stray_sentence};
+use crate::site::{About, Pause, State};
 use crate::text;
 
-pub async fn status(config: &Config, json: bool) -> Result<u8, Stop> {
-    let reply = match client::status(config.runner.listen).await {
-        Some(reply) => reply,
-        None => status_without_runner(config).await,
-    };
-    let is_running = reply.runner.state == "running";
-    let code = if is_running { exit::FINE } else { exit::UNREACHABLE };
-    if json {
-        print_json(&json!({"runner": reply.runner, "sites": reply.sites}))?;
-        return Ok(code);
+const WATCH: Duration = Duration::from_secs(1);
+
+/// `--watch` looks again each second until it is interrupted.
+pub async fn status(config: &Config, watch: bool, json: bool) -> Result<u8, Stop> {
+    let mut interrupt = std::pin::pin!(tokio::signal::ctrl_c());
+    loop {
+        let reply = match client::status(config.runner.listen).await {
+            Some(reply) => reply,
+            None => status_without_runner(config).await,
+        };
+        let code = if reply.runner.state == "running" { exit::FINE } else { exit::UNREACHABLE };
+        let text = match json {
+            true if watch => format!("{}\n", json!(reply)),
+            true => pretty(&reply)?,
+            false => status_text(config, &reply),
+        };
+        if !watch {
+            print(&text)?;
+            return Ok(code);
+        }
+        if print_again(&text, json)? == Reader::Gone {
+            return Ok(exit::FINE);
+        }
+        tokio::select! {
+            _ = &mut interrupt => return Ok(exit::FINE),
+            () = tokio::time::sleep(WATCH) => {}
+        }
     }
-    let mut out = match &reply.runner.since {
+}
+
+fn status_text(config: &Config, reply: &StatusReply) -> String {
+    let runner = &reply.runner;
+    let mut out = match &runner.since {
         Some(since) => format!(
-            "runner {} {}, process {}, since {since}, on {}\n\n",
-            reply.runner.name,
-            reply.runner.version,
-            reply.runner.pid.unwrap_or(0),
-            reply.runner.listen
+            "runner {} {}, process {}, since {since}, on {}\n",
+            runner.name,
+            runner.version,
+            runner.pid.unwrap_or(0),
+            runner.listen
         ),
         None => format!(
-            "no runner answers on {}: events are not started by it; start it with `systemctl start wp-cron-runner` or `wp-cron-runner run`\n\n",
-            reply.runner.listen
+            "no runner answers on {}: events are not started by it; this is what the sites say themselves, and {}; start it with `systemctl start wp-cron-runner` or `wp-cron-runner run`\n",
+            runner.listen,
+            config.runner.state_dir.display()
         ),
     };
-    out += &sites_table(&reply.sites);
-    out += &remarks(&reply.sites);
-    print(&out)?;
-    Ok(code)
+    if let Some(problem) = &runner.configuration.error {
+        out += &format!("the configuration was not reloaded: {}\n", text::safe_cut(problem, 2000));
+    }
+    out + "\n" + &sites_table(&reply.sites) + &remarks(&reply.sites)
 }
 
 /// What can be known without a runner: each site is asked itself.
@@ -53,12 +78,16 @@ async fn status_without_runner(config: &Config) -> StatusReply {
     let mut sites = Vec::new();
     for site in &config.sites {
         let install = pinned_install(config, &site.name);
-        let limits = Limits { lanes: site.lanes, rescan_ms: clock::millis(site.rescan) };
-        let mut state = State::new(limits, install.clone());
         let now = clock::now_ms();
+        let mut state = State::new(now, limits_of(site), install.clone());
+        state.set_pause(pinned_pause(config, &site.name));
+        if !site.has_plugin() {
+            sites.push(without_runner(json!(state.view(&site.name, site.trigger_word(), Vec::new()))));
+            continue;
+        }
         let looked = match calls(site, &visitor()) {
             Ok(calls) => calls.look(install.as_deref(), false).await,
-            Err(stop) => Err(Failure::Misconfigured(stop.message)),
+            Err(stop) => Err(Failure::Misconfigured(stop.failed)),
         };
         match looked {
             Ok(looked) => {
@@ -68,11 +97,7 @@ async fn status_without_runner(config: &Config) -> StatusReply {
             }
             Err(failure) => state.failed(now, failure),
         }
-        let mut view = json!(state.view(&site.name, site.trigger_word(), Vec::new()));
-        if let Some(state) = view.get_mut("state").filter(|state| *state == "starting") {
-            *state = json!("no runner");
-        }
-        sites.push(view);
+        sites.push(without_runner(json!(state.view(&site.name, site.trigger_word(), Vec::new()))));
     }
     let runner = api::Runner {
         name: config.runner.name.clone(),
@@ -81,8 +106,22 @@ async fn status_without_runner(config: &Config) -> StatusReply {
         pid: None,
         since: None,
         listen: config.runner.listen.to_string(),
+        configuration: api::Configuration { path: config.path.display().to_string(), ..Default::default() },
     };
     StatusReply { runner, sites }
+}
+
+/// Nothing is ever `starting` where nobody starts it.
+fn without_runner(mut view: Value) -> Value {
+    if let Some(state) = view.get_mut("state").filter(|state| *state == "starting" || *state == "ok") {
+        *state = json!("no runner");
+    }
+    view
+}
+
+fn pinned_pause(config: &Config, site: &str) -> Option<Pause> {
+    let reader = sqlite::Reader::open(&history_file(config)).ok()?;
+    pause_of(reader.fact(site, PAUSED).ok()?.as_deref())
 }
 
 fn sites_table(sites: &[Value]) -> String {
@@ -144,6 +183,13 @@ fn remarks(sites: &[Value]) -> String {
                 word(at(run, "run"))
             ));
         }
+        if at(view, "paused").as_bool() == Some(true) {
+            let until = at(view, "paused_until").as_str().map_or_else(String::new, |until| format!(" until {until}"));
+            lines.push(format!("{site}: paused{until}: nothing is started; `wp-cron-runner resume {site}`"));
+        }
+        if let Some(unknown) = at(view, "unknown").as_str() {
+            lines.push(format!("{site}: {unknown}"));
+        }
         if let Some(backlog) = at(view, "backlog").as_str() {
             lines.push(format!("{site}: at the take-over {}", text::safe(backlog)));
         }
@@ -167,7 +213,7 @@ pub async fn events(config: &Config, site: Option<&String>, json: bool) -> Resul
     let sites = selected(config, site.map(std::slice::from_ref).unwrap_or_default())?;
     let mut list = Vec::new();
     let mut failed = None;
-    for site in &sites {
+    for site in sites.iter().filter(|site| site.has_plugin()) {
         match events_of(config, site).await {
             Ok(events) => list.extend(events.into_iter().map(|event| (site.name.clone(), event))),
             Err(stop) => failed = Some(stop),
@@ -221,103 +267,45 @@ fn events_table(list: &[(String, Event)]) -> String {
 pub fn history(config: &Config, filter: Filter, since: Option<&String>, json: bool) -> Result<u8, Stop> {
     let mut filter = filter;
     if let Some(since) = since {
-        let expected = "expected a duration such as 30m, 2h or 1d";
         let duration = duration(since).ok_or_else(|| {
-            Stop::new(exit::USAGE, format!("--since is \"{}\"; {expected}", text::safe_cut(since, 80)))
+            let found = format!("\"{}\"", text::safe_cut(since, 80));
+            Stop::new(exit::USAGE, "--since cannot be read").found(found).expected("a duration such as 30m, 2h or 1d")
         })?;
         filter.since_ms = Some(clock::now_ms() - clock::millis(duration));
     }
-    let runs = Reader::open(&history_file(config))?.runs(&filter)?;
+    let runs = sqlite::Reader::open(&history_file(config))?.runs(&filter)?;
     if json {
         print_json(&runs)?;
     } else if runs.is_empty() {
         print("no such runs\n")?;
     } else {
-        print(&runs_table(&runs))?;
+        print(&runs_table(&runs.iter().map(|run| json!(run)).collect::<Vec<_>>()))?;
     }
     Ok(exit::FINE)
 }
 
-pub fn runs_table(runs: &[RunRecord]) -> String {
+/// Runs in the form that `history --json` has them.
+pub fn runs_table(runs: &[Value]) -> String {
     let mut out = table(&["SITE", "DUE", "HOOK", "OUTCOME", "LATE", "TOOK", "RUN", "WHY"]);
     for run in runs {
-        let outcome = match run.then {
-            crate::outcome::Then::None => run.outcome.word().to_string(),
-            then => format!("{}, {}", run.outcome.word(), then.word()),
+        let outcome = match word(at(run, "then")).as_str() {
+            "none" | "-" => word(at(run, "outcome")),
+            then => format!("{}, {then}", word(at(run, "outcome"))),
         };
-        let why = [run.reason.clone(), run.note.clone(), run.error.as_ref().map(error_sentence)];
+        let due = at(run, "due").as_str().and_then(|time| time.parse::<jiff::Timestamp>().ok());
+        let error = serde_json::from_value::<crate::protocol::Error>(at(run, "error").clone()).ok();
+        let texts = [at(run, "reason"), at(run, "note")].into_iter().filter_map(Value::as_str).map(str::to_string);
         let cells = [
-            run.site.clone(),
-            clock::local(run.due * 1000),
-            run.hook.clone(),
+            word(at(run, "site")),
+            due.map_or_else(|| "-".into(), |due| clock::local(due.as_millisecond())),
+            word(at(run, "hook")),
             outcome,
-            run.lateness_ms.map_or("-".into(), clock::span),
-            run.ms.map_or("-".into(), clock::span),
-            run.run.clone(),
-            why.into_iter().flatten().collect::<Vec<_>>().join("; "),
+            at(run, "lateness_ms").as_i64().map_or_else(|| "-".into(), clock::span),
+            at(run, "ms").as_i64().map_or_else(|| "-".into(), clock::span),
+            word(at(run, "run")),
+            texts.chain(error.as_ref().map(error_sentence)).collect::<Vec<_>>().join("; "),
         ];
         row(&mut out, &cells);
     }
     show(&out)
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Decision {
-    Requeue,
-    Drop,
-}
-
-/// The history knows whose run it is; where it does not, each site is asked.
-pub async fn decide(config: &Config, run: &str, decision: Decision, json: bool) -> Result<u8, Stop> {
-    let known = Reader::open(&history_file(config))?.find(run)?;
-    let sites: Vec<Arc<Site>> = match &known {
-        Some(record) => config.sites.iter().filter(|site| site.name == record.site).cloned().collect(),
-        None => config.sites.clone(),
-    };
-    let mut problem = None;
-    for site in &sites {
-        let install = pinned_install(config, &site.name);
-        let what = match decision {
-            Decision::Requeue => Settle { requeue: Some(run.to_string()), ..Settle::default() },
-            Decision::Drop => Settle { drop: Some(run.to_string()), ..Settle::default() },
-        };
-        match calls(site, &super::runner(config))?.settle(install.as_deref(), what).await {
-            Ok((settled, _)) => {
-                let changed = settled.requeued.or(settled.dropped);
-                let record = changed.as_ref().and_then(|row| RunRecord::from_row(&site.name, row)).or(known);
-                return decided(config, run, decision, record, json);
-            }
-            Err(Failure::NoSuchRun) => {}
-            Err(failure) => problem = Some(Stop::site(&site.name, &failure)),
-        }
-    }
-    Err(problem.unwrap_or_else(|| {
-        let run = text::safe_cut(run, 80);
-        Stop::new(
-            exit::USAGE,
-            format!("no site knows run `{run}`; nothing was changed; `wp-cron-runner history` shows run ids"),
-        )
-    }))
-}
-
-fn decided(config: &Config, run: &str, decision: Decision, record: Option<RunRecord>, json: bool) -> Result<u8, Stop> {
-    if let Some(record) = &record {
-        let file = history_file(config);
-        if file.exists()
-            && let Ok(history) = History::open(&file, &config.history)
-        {
-            history.record(record.clone());
-        }
-    }
-    if json {
-        print_json(&record)?;
-        return Ok(exit::FINE);
-    }
-    let hook = record.map_or_else(|| "its event".to_string(), |record| text::safe(&record.hook));
-    let words = match decision {
-        Decision::Requeue => format!("run {}: {hook} is put back and runs once more\n", text::safe(run)),
-        Decision::Drop => format!("run {}: {hook} is dropped\n", text::safe(run)),
-    };
-    print(&words)?;
-    Ok(exit::FINE)
 }

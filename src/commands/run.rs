@@ -1,11 +1,12 @@
 //! `run` and `once`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use super::{Stop, calls, code_of, exit, pinned_install, print, print_json, report, selected, visitor};
+use super::{Stop, calls, exit, pinned_install, print, print_json, report, selected, visitor};
 use crate::clock;
 use crate::config::{Config, Site};
 use crate::daemon;
@@ -17,7 +18,9 @@ use crate::run_site::calls::Me;
 use crate::scheduler::{Parts, Scheduler};
 use crate::text;
 
-pub async fn run(config: &Config) -> Result<u8, Stop> {
+const SLICE: Duration = Duration::from_secs(30);
+
+pub async fn run(config: Config) -> Result<u8, Stop> {
     daemon::run(config).await?;
     Ok(exit::FINE)
 }
@@ -30,24 +33,24 @@ pub async fn once(config: &Config, names: &[String], dry_run: bool, json: bool) 
     daemon::refuse_root("once")?;
     let state = StateDir::open(&config.runner.state_dir)?;
     for site in &sites {
-        state.site(&site.name).map_err(|refusal| {
-            let why =
-                format!("{refusal}; a daemon that looks after it runs what is due by itself; trying again is safe");
-            Stop { message: why, ..Stop::from(refusal) }
-        })?;
+        state
+            .site(&site.name)
+            .map_err(|refusal| Stop::from(refusal).next("a daemon that looks after it runs what is due by itself"))?;
     }
     let me = Arc::new(Me { id: state.id.clone(), name: config.runner.name.clone(), listen: String::new() });
     let (records, made) = mpsc::unbounded_channel();
     let history = Arc::new(History::open(&state.history_file(), &config.history)?);
-    let (_notices, notices) = mpsc::channel(1);
+    let (_orders, orders) = mpsc::channel(1);
     let config = Config {
         path: config.path.clone(),
+        hash: config.hash.clone(),
         runner: config.runner.clone(),
-        sites,
+        // Whoever asks for it now does not mean the next time of a schedule.
+        sites: sites.iter().map(|site| Arc::new(Site { schedule: None, ..Site::clone(site) })).collect(),
         history: config.history.clone(),
         warnings: Vec::new(),
     };
-    let parts = Parts { state, me: me.clone(), history: history.clone(), notices, records: Some(records) };
+    let parts = Parts { state, me: me.clone(), history: history.clone(), orders, records: Some(records), slice: SLICE };
     let (mut scheduler, _views) = Scheduler::new(&config, parts)?;
     leave_only_what_was_nobodys(&mut scheduler, &me).await;
     let failures = scheduler.run_until_nothing_is_due().await;
@@ -80,11 +83,13 @@ fn tell(runs: &[RunRecord], failures: &[(String, Failure)], json: bool) -> Resul
     } else if runs.is_empty() && failures.is_empty() {
         print("nothing was due\n")?;
     } else if !runs.is_empty() {
-        print(&report::runs_table(runs))?;
+        print(&report::runs_table(&runs.iter().map(|run| json!(run)).collect::<Vec<_>>()))?;
     }
-    let sentences: Vec<String> = failures.iter().map(|(site, failure)| failure.sentence(site)).collect();
-    if let Some((_, failure)) = failures.first() {
-        return Err(Stop::new(code_of(failure), sentences.join("\n")));
+    if let Some(((site, failure), others)) = failures.split_first() {
+        for (site, failure) in others {
+            tracing::error!("{}", failure.sentence(site));
+        }
+        return Err(Stop::site(site, failure));
     }
     let all_well = runs.iter().all(|run| matches!(run.outcome, Outcome::Ok | Outcome::Skipped));
     Ok(if all_well { exit::FINE } else { exit::FAILED })
@@ -92,7 +97,7 @@ fn tell(runs: &[RunRecord], failures: &[(String, Failure)], json: bool) -> Resul
 
 async fn say_what_is_due(config: &Config, sites: &[Arc<Site>], json: bool) -> Result<u8, Stop> {
     let mut due = Vec::new();
-    for site in sites {
+    for site in sites.iter().filter(|site| site.has_plugin()) {
         let install = pinned_install(config, &site.name);
         let looked = calls(site, &visitor())?.look(install.as_deref(), true).await;
         let looked = looked.map_err(|failure| Stop::site(&site.name, &failure))?;

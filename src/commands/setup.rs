@@ -24,26 +24,20 @@ use crate::run_site::calls::{Looked, Settle};
 fn place(site: &Site) -> Result<(PathBuf, Place), Stop> {
     let name = &site.name;
     let path = site.path.clone().ok_or_else(|| {
-        let why = "has no `path`; expected the folder that holds wp-load.php, to install the plugin there; \
-                   or install its zip in wp-admin and write the key's block into wp-config.php by hand";
-        Stop::new(exit::CONFIGURATION, format!("site `{name}` {why}"))
+        Stop::new(exit::CONFIGURATION, format!("site `{name}` has no `path`"))
+            .expected("the folder that holds wp-load.php, to install the plugin there")
+            .next("or install its zip in wp-admin and write the key's block into wp-config.php by hand")
     })?;
     let place = Place::of(&path).ok_or_else(|| {
-        let shown = path.display();
-        Stop::new(
-            exit::CONFIGURATION,
-            format!("site `{name}`: {shown} holds no WordPress; expected wp-load.php and wp-content there"),
-        )
+        Stop::new(exit::CONFIGURATION, format!("site `{name}`: {} holds no WordPress", path.display()))
+            .expected("wp-load.php and wp-content there")
     })?;
     Ok((path, place))
 }
 
 fn io_stop(what: &str, path: &Path, error: &io::Error) -> Stop {
-    let message = format!(
-        "cannot {what} {}: {error}; trying again is safe; try as root or as the owner of the files",
-        path.display()
-    );
-    Stop::new(exit::UNREACHABLE, message)
+    Stop::new(exit::UNREACHABLE, format!("cannot {what} {}: {error}", path.display()))
+        .next("try as root or as the owner of the files")
 }
 
 pub async fn install(config: &Config, name: &str, json: bool) -> Result<u8, Stop> {
@@ -61,10 +55,10 @@ pub async fn install(config: &Config, name: &str, json: bool) -> Result<u8, Stop
     }
     let site = Arc::new(Site { keys, ..Site::clone(site) });
     let looked = look_patiently(&site).await.map_err(|failure| {
-        let more =
-            "; the files and the key are in place; does PHP see them (opcache.validate_timestamps)? reload php-fpm";
-        let stop = Stop::site(&site.name, &failure);
-        Stop::new(stop.code, format!("{}{more}", stop.message))
+        Stop::site(&site.name, &failure).next(format!(
+            "{}; the files and the key are in place; does PHP see them (opcache.validate_timestamps)? reload php-fpm",
+            failure.advice()
+        ))
     })?;
     pin(config, &site.name, &looked.due.install);
     if json {
@@ -187,18 +181,18 @@ pub async fn remove(config: &Config, name: &str, force: bool, json: bool) -> Res
     let site = find(config, name)?;
     let (path, place) = place(site)?;
     if client::looks_after(config.runner.listen, name).await {
-        let message = format!(
-            "a runner looks after site `{name}`; stop it, or take the site out of {} and start it again; then try again; nothing was changed",
+        let next = format!(
+            "stop it, or take the site out of {} and reload it (SIGHUP); nothing was changed",
             config.path.display()
         );
-        return Err(Stop::new(exit::LATER, message));
+        return Err(Stop::new(exit::LATER, format!("a runner looks after site `{name}`")).next(next));
     }
     let mut done = Vec::new();
     let normal = Some(place.normal_folder()).filter(|folder| folder.is_dir());
     if !site.keys.is_empty() && (place.is_installed() || normal.is_some()) {
         match uninstall_state(config, site, force).await {
             Ok(()) => done.push("the plugin's tables and options are gone".to_string()),
-            Err(stop) if force => done.push(format!("tables and options may be left: {}", stop.message)),
+            Err(stop) if force => done.push(format!("tables and options may be left: {}", stop.failed)),
             Err(stop) => return Err(stop),
         }
     }
@@ -227,22 +221,23 @@ async fn uninstall_state(config: &Config, site: &Arc<Site>, force: bool) -> Resu
     let install = pinned_install(config, name);
     let (install, calls) = (install.as_deref(), calls(site, &runner(config))?);
     let stop = |failure: Failure| {
-        let stop = Stop::site(name, &failure);
-        Stop::new(stop.code, format!("{}; nothing was removed; --force removes the files all the same", stop.message))
+        let next = format!("{}; nothing was removed; --force removes the files all the same", failure.advice());
+        Stop::site(name, &failure).next(next)
     };
     let looked = calls.look(install, false).await.map_err(stop)?;
     if looked.due.held > 0 && !force {
-        let message = format!(
-            "site `{name}` holds {} runs that would be forgotten; see `wp-cron-runner history {name} --held`, then `wp-cron-runner requeue RUN` or `wp-cron-runner drop RUN` for each; or --force; nothing was removed",
-            looked.due.held
+        let failed =
+            format!("site `{name}` holds {} runs that would be forgotten; nothing was removed", looked.due.held);
+        let next = format!(
+            "see `wp-cron-runner history {name} --held`, then `wp-cron-runner requeue RUN` or `wp-cron-runner drop RUN` for each; or --force"
         );
-        return Err(Stop::new(exit::FAILED, message));
+        return Err(Stop::new(exit::FAILED, failed).next(next));
     }
     let (taken, _) = calls.settle(install, Settle { take: true, ..Settle::default() }).await.map_err(stop)?;
     if let (Some(open), false) = (taken.open.first(), force) {
         let hook = crate::text::safe(&open.hook);
-        let message = format!("site `{name}` still runs {hook}; try again when it has ended; nothing was removed");
-        return Err(Stop::new(exit::LATER, message));
+        let failed = format!("site `{name}` still runs {hook}; nothing was removed");
+        return Err(Stop::new(exit::LATER, failed).next("wait until it has ended"));
     }
     let what = Settle { epoch: Some(taken.epoch), uninstall: true, ..Settle::default() };
     calls.settle(install, what).await.map(|_| ()).map_err(stop)

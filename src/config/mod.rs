@@ -21,7 +21,8 @@ use std::time::Duration;
 use reqwest::Url;
 use toml::de::DeTable;
 
-use crate::protocol::signature::Key;
+use crate::protocol::signature::{Key, sha256};
+use crate::schedule::Schedule;
 use crate::text;
 use file::{Problems, Table};
 use problem::{Level, Problem, Refused};
@@ -32,6 +33,8 @@ const LARGEST_FILE: u64 = 16 << 20;
 #[derive(Debug)]
 pub struct Config {
     pub path: PathBuf,
+    /// The beginning of the file's SHA-256, to tell one version from another.
+    pub hash: String,
     pub runner: Runner,
     pub sites: Vec<Arc<Site>>,
     pub history: History,
@@ -73,6 +76,8 @@ pub struct Site {
     /// The Host header, as the site must see it.
     pub host: String,
     pub hooks: Vec<Hook>,
+    /// When what is due is run; None: each event at its own time.
+    pub schedule: Option<Schedule>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -168,6 +173,10 @@ impl Site {
         }
     }
 
+    pub fn has_plugin(&self) -> bool {
+        !matches!(self.trigger, Trigger::WpCronPhp(_))
+    }
+
     /// `/blog/?wp-cron-runner=due`
     pub fn path_and_query(&self, call: &str) -> String {
         format!("{}/?wp-cron-runner={call}", self.url.path().trim_end_matches('/'))
@@ -239,6 +248,7 @@ fn parse(path: &Path, source: String, secrets: Secrets) -> Result<Config, Refuse
     let failed = problems.iter().any(|problem| problem.level == Level::Error);
     match config {
         Some(mut config) if !failed => {
+            config.hash = sha256(source.as_bytes()).chars().take(12).collect();
             config.warnings = problems.iter().map(|warning| sentence(path, &source, warning)).collect();
             Ok(config)
         }
@@ -269,7 +279,8 @@ fn resolve(path: &Path, root: &Table<'_>, problems: &Problems, secrets: Secrets)
         problems.add(Level::Error, 0..0, "the configuration names no site", "at least one [[site]]");
     }
     let sites = sites.into_iter().map(Arc::new).collect();
-    Some(Config { path: path.to_path_buf(), runner, sites, history: history_limits, warnings: Vec::new() })
+    let hash = String::new();
+    Some(Config { path: path.to_path_buf(), hash, runner, sites, history: history_limits, warnings: Vec::new() })
 }
 
 const fn days(count: u64) -> Duration {

@@ -12,6 +12,7 @@ use super::file::{Problems, Table};
 use super::problem::Level;
 use super::secret::{self, Refusal};
 use super::{Hook, Interrupted, Secrets, Site, Trigger, days};
+use crate::schedule::{self, Schedule};
 use crate::text;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -59,11 +60,12 @@ impl Reader<'_> {
         }
         let host = self.host(url.as_ref());
         let hooks = table.tables("hook").iter().filter_map(hook).collect();
-        self.schedule();
+        let schedule = self.schedule(trigger.as_ref());
         table.finish();
         let (name, url) = (name?, url?.into_inner());
         let host = host?;
-        Some(Site { name, path, url, trigger: trigger?, secret_file, keys, timeout, lanes, rescan, grace, host, hooks })
+        let trigger = trigger?;
+        Some(Site { name, path, url, trigger, secret_file, keys, timeout, lanes, rescan, grace, host, hooks, schedule })
     }
 
     fn name(&self) -> Option<String> {
@@ -150,12 +152,59 @@ impl Reader<'_> {
         }
     }
 
-    fn schedule(&self) {
-        let expected = "\"due\": each event at its own time";
-        if let Some(schedule) = self.table.text("schedule", expected)
-            && schedule.get_ref() != "due"
-        {
-            self.wrong("schedule", &schedule, expected);
+    fn schedule(&self, trigger: Option<&Trigger>) -> Option<Schedule> {
+        let expected = "\"due\" (each event at its own time), or a crontab expression such as \"*/5 * * * *\"";
+        let zone = self.timezone();
+        let written = self.table.text("schedule", expected);
+        let is_due = written.as_ref().is_none_or(|written| written.get_ref() == "due");
+        if is_due {
+            if matches!(trigger, Some(Trigger::WpCronPhp(_))) {
+                let expected = "a crontab expression such as \"*/5 * * * *\": without the plugin nobody knows when an event is due";
+                self.table.refuse(
+                    self.table.span_of("schedule"),
+                    "`schedule` is \"due\" with the trigger wp-cron.php",
+                    expected,
+                );
+            }
+            if self.table.has("timezone") {
+                let span = self.table.span_of("timezone");
+                self.table.refuse(
+                    span,
+                    "`timezone` is there and `schedule` is \"due\"",
+                    "a crontab expression as `schedule`: only its times have a zone",
+                );
+            }
+            return None;
+        }
+        let written = written?;
+        match Schedule::parse(written.get_ref(), zone?) {
+            Ok(schedule) if schedule.is_reboot() => self.wrong("schedule", &written, expected),
+            Ok(schedule) => return Some(schedule),
+            Err(wrong) => {
+                let found = format!(
+                    "\"{}\": the field {} is \"{}\"",
+                    text::safe_cut(written.get_ref(), 80),
+                    wrong.field,
+                    wrong.found
+                );
+                self.table.wrong("schedule", written.span(), &found, &wrong.expected);
+            }
+        }
+        None
+    }
+
+    fn timezone(&self) -> Option<jiff::tz::TimeZone> {
+        let written = self.table.text("timezone", "an IANA name such as \"Europe/Berlin\"");
+        match schedule::zone(written.as_ref().map(|name| name.get_ref().as_str())) {
+            Ok(zone) => Some(zone),
+            Err(wrong) => {
+                let (span, found) = match &written {
+                    Some(name) => (name.span(), format!("\"{}\"", text::safe_cut(name.get_ref(), 80))),
+                    None => (self.table.span.clone(), wrong.to_string()),
+                };
+                self.table.wrong("timezone", span, &found, &wrong.expected);
+                None
+            }
         }
     }
 }

@@ -6,6 +6,7 @@ use serde::{Serialize, Serializer};
 
 use crate::clock;
 use crate::outcome::{Outcome, Then};
+use crate::protocol::signature::random_hex;
 use crate::protocol::{Error, Row};
 
 /// One run that has ended.
@@ -123,5 +124,27 @@ fn maybe_millis<S: Serializer>(millis: &Option<i64>, serializer: S) -> Result<S:
     match millis {
         Some(millis) => serializer.serialize_str(&clock::rfc3339(*millis)),
         None => serializer.serialize_none(),
+    }
+}
+
+/// The id of a run that no plugin names: 48 bits of milliseconds and 80 random ones, in Crockford's base 32 (a ULID: sorts by
+/// time), as the plugin makes them.
+pub fn run_id(now_ms: i64) -> String {
+    const DIGITS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+    let random = random_hex::<10>().ok().and_then(|hex| u128::from_str_radix(&hex, 16).ok()).unwrap_or_default();
+    let number = u128::from(now_ms.unsigned_abs()) << 80 | random;
+    let digit = |place: u32| DIGITS.get((number >> (place * 5)) as usize & 31).copied().map_or('0', char::from);
+    (0..26).rev().map(digit).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn run_ids_sort_by_time() {
+        let (a, b) = (run_id(1_700_000_000_000), run_id(1_700_000_000_001));
+        assert!(a < b && a.len() == 26 && a.starts_with("01HF7YAT00"), "{a} {b}");
+        assert_ne!(run_id(5), run_id(5));
     }
 }

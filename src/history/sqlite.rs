@@ -48,6 +48,7 @@ enum Write {
     Run(Box<RunRecord>),
     Fact { site: String, name: &'static str, value: String },
     Forget { site: String },
+    Limits(config::History),
 }
 
 /// The writing half; dropping it writes what is left.
@@ -89,6 +90,11 @@ impl History {
         self.send(Write::Forget { site: site.to_string() });
     }
 
+    /// By the next pruning, within the hour.
+    pub fn set_limits(&self, limits: &config::History) {
+        self.send(Write::Limits(limits.clone()));
+    }
+
     fn send(&self, write: Write) {
         if let Some(sender) = &self.sender {
             let _ = sender.send(write);
@@ -124,11 +130,11 @@ impl Writer {
         loop {
             let wait = if self.pending.is_empty() { Duration::from_secs(60) } else { Duration::from_secs(1) };
             match receiver.recv_timeout(wait) {
-                Ok(write) => self.pending.push_back(write),
+                Ok(write) => self.accept(write),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
-            self.pending.extend(receiver.try_iter());
+            receiver.try_iter().for_each(|write| self.accept(write));
             if !self.pending.is_empty() {
                 self.flush();
             }
@@ -137,8 +143,15 @@ impl Writer {
                 let _ = prune(&self.connection, &self.limits, clock::now_ms());
             }
         }
-        self.pending.extend(receiver.try_iter());
+        receiver.try_iter().for_each(|write| self.accept(write));
         self.flush();
+    }
+
+    fn accept(&mut self, write: Write) {
+        match write {
+            Write::Limits(limits) => self.limits = limits,
+            write => self.pending.push_back(write),
+        }
     }
 
     /// All that waits, in one commit. What cannot be written stays, and the trouble is told until it can.
@@ -170,6 +183,7 @@ fn apply(connection: &Connection, write: &Write) -> rusqlite::Result<usize> {
         Write::Fact { site, name, value } => connection
             .prepare_cached("INSERT OR REPLACE INTO facts (site, name, value) VALUES (?1, ?2, ?3)")?
             .execute(params![site, name, value]),
+        Write::Limits(_) => Ok(0),
         Write::Forget { site } => connection.execute("DELETE FROM facts WHERE site = ?1", [site]),
     }
 }

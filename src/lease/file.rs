@@ -6,7 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::clock;
-use crate::protocol::signature::random_hex;
+use crate::protocol::signature::{Key, random_hex};
 
 /// Held for as long as it lives.
 #[derive(Debug)]
@@ -48,16 +48,52 @@ impl StateDir {
         acquire(&self.path.join("daemon.lock"), "this state directory")
     }
 
+    pub fn control_key(&self) -> Result<Key, Refusal> {
+        make_control_key(&self.path)
+    }
+
     pub fn site(&self, site: &str) -> Result<Lease, Refusal> {
         acquire(&self.path.join(format!("lease-{site}.lock")), &format!("site `{site}`"))
     }
 }
 
-fn open(path: &Path) -> io::Result<File> {
-    // Whoever may write the folder could put a link in the lock's place and have us write elsewhere.
+/// Who can read this signs commands to the runner: its own user, and root. Made by the runner.
+pub fn control_key(state_dir: &Path) -> Result<Key, Refusal> {
+    let path = state_dir.join("control.key");
+    let refuse = |error| Refusal::Io { path: path.clone(), error };
+    let mut file = OpenOptions::new().read(true).custom_flags(no_follow()).open(&path).map_err(refuse)?;
+    read_key(&mut file).map_err(refuse)?.ok_or_else(|| refuse(io::Error::other("holds no key")))
+}
+
+fn make_control_key(state_dir: &Path) -> Result<Key, Refusal> {
+    let path = state_dir.join("control.key");
+    let refuse = |error| Refusal::Io { path: path.clone(), error };
+    let mut file = open(&path).map_err(refuse)?;
+    file.lock().map_err(refuse)?;
+    if let Some(key) = read_key(&mut file).map_err(refuse)? {
+        return Ok(key);
+    }
+    let hex = random_hex::<32>().map_err(refuse)?;
+    file.set_len(0).and_then(|()| file.rewind()).map_err(refuse)?;
+    writeln!(file, "{hex}").and_then(|()| file.sync_all()).map_err(refuse)?;
+    Key::from_hex(&hex).ok_or_else(|| refuse(io::Error::other("holds no key")))
+}
+
+fn read_key(file: &mut File) -> io::Result<Option<Key>> {
+    let mut hex = String::new();
+    file.take(128).read_to_string(&mut hex)?;
+    Ok(Key::from_hex(hex.trim()))
+}
+
+/// Whoever may write the folder could put a link in a file's place and have us write elsewhere.
+fn no_follow() -> i32 {
     let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::CLOEXEC;
-    let flags = i32::try_from(flags.bits()).unwrap_or(0);
-    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(flags).open(path)
+    i32::try_from(flags.bits()).unwrap_or(0)
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(no_follow()).open(path)
 }
 
 fn acquire(path: &Path, what: &str) -> Result<Lease, Refusal> {

@@ -47,6 +47,7 @@ impl Refusal {
             "E_DATABASE" | "E_TABLES" => Failure::Database(crate::text::safe(&message)),
             "E_CORRUPT" => Failure::Corrupt(crate::text::safe(&message)),
             "E_RUN" => Failure::NoSuchRun,
+            "E_HOOK" => Failure::NoSuchHook(message),
             "E_STATE" => {
                 Failure::State(state_sentence(self.state.as_deref(), self.outcome.as_deref(), self.then.as_deref()))
             }

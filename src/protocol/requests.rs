@@ -55,6 +55,9 @@ pub struct RunBody {
     /// As in `settle`: for an event that PHP's own time limit ends.
     pub policies: Vec<(String, String)>,
     pub trigger: &'static str,
+    /// Only events of this hook, and these whether they are due or not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hook: Option<String>,
 }
 
 /// For `inspect` and `end`.

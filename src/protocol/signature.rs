@@ -101,7 +101,7 @@ pub struct Message<'a> {
 
 impl Message<'_> {
     fn string_to_sign(&self, kid: &str) -> String {
-        let body = text::hex(digest::digest(&digest::SHA256, self.body).as_ref());
+        let body = sha256(self.body);
         let ts = self.ts_ms.to_string();
         let host = host_name(self.host);
         ["wp-cron-runner/1", "POST", self.path_and_query, &host, self.site, kid, &ts, self.nonce, &body].join("\n")
@@ -122,6 +122,11 @@ fn host_name(host: &str) -> String {
         _ => host,
     };
     name.to_ascii_lowercase()
+}
+
+/// As 64 hex characters.
+pub fn sha256(bytes: &[u8]) -> String {
+    text::hex(digest::digest(&digest::SHA256, bytes).as_ref())
 }
 
 /// 128 bits that nobody guesses, as 32 hex characters.
@@ -154,6 +159,11 @@ impl Door {
         self.seen.retain(|_, ts| (now_ms - *ts).abs() <= 2 * WINDOW_MS);
         self.seen.insert(parts.nonce.to_string(), parts.ts_ms).is_none()
     }
+}
+
+/// Which site the header speaks of. Nothing is proven by that.
+pub fn site_of(header: &str) -> Option<&str> {
+    parse(header).map(|parts| parts.site)
 }
 
 struct Parts<'a> {

@@ -122,6 +122,7 @@ impl Run<'_> {
     fn result(self, seen: Option<Seen>, failure: Option<Failure>, open: Vec<Open>) -> RunEnd {
         RunEnd {
             batch: self.batch_id,
+            epoch: self.ask.epoch,
             sent: self.ask.sent,
             claimed: self.batch.claimed,
             went_well: self.batch.went_well,

@@ -1,10 +1,14 @@
 //! One site as the scheduler keeps it: what is known of it, its lease, and how results change both.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
+use super::Facts;
+use super::orders::Asked;
+use super::places::Place;
 use crate::clock;
 use crate::config::Site;
+use crate::history::RunRecord;
 use crate::history::sqlite::History;
 use crate::lease::file::{Lease, StateDir};
 use crate::outcome::Failure;
@@ -12,12 +16,14 @@ use crate::protocol::{Busy, Due, Open, Settled};
 use crate::run_site::calls::{Calls, Looked, Me, Timing, seen_in_settled};
 use crate::site::{About, Limits, RunEnd, Running, Seen, State, View};
 use crate::text;
+use crate::trigger::wp_cron_php;
 
 pub struct Entry {
     pub site: Arc<Site>,
     pub state: State,
+    /// None for a site without the plugin, and where they cannot be made.
     pub calls: Option<Arc<Calls>>,
-    pub pool: Option<usize>,
+    pub place: Option<Place>,
     pub turn: u64,
     pub running: HashMap<String, Running>,
     /// Ends before this time are known; on PHP's clock.
@@ -28,6 +34,11 @@ pub struct Entry {
     pub is_finished: bool,
     /// Say goodbye at the end.
     pub may_leave: bool,
+    /// It is not in the configuration any more.
+    pub removal: Option<Removal>,
+    /// Runs that somebody waits for: not started yet, and on their way by the number of their request.
+    asked: VecDeque<Asked>,
+    answers: HashMap<u64, (Asked, Vec<RunRecord>)>,
     /// When the time of each run that an earlier runner or request left is over; on the steady clock.
     ends_at: HashMap<String, i64>,
     /// Hook and key of the events that were named once as left alone.
@@ -36,45 +47,124 @@ pub struct Entry {
     lease_trouble: Option<String>,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Removal {
+    Wanted,
+    /// The site was told, or there was nothing to tell.
+    Left,
+}
+
+pub fn limits_of(site: &Site) -> Limits {
+    Limits {
+        lanes: site.lanes,
+        rescan_ms: clock::millis(site.rescan),
+        schedule: site.schedule.clone(),
+        has_plugin: site.has_plugin(),
+    }
+}
+
 impl Entry {
-    pub fn new(
-        site: &Arc<Site>,
-        me: &Arc<Me>,
-        pool: Option<usize>,
-        install: Option<String>,
-        since_ms: Option<i64>,
-        known_epoch: Option<i64>,
-    ) -> Self {
-        let limits = Limits { lanes: site.lanes, rescan_ms: clock::millis(site.rescan) };
-        let mut state = State::new(limits, install);
-        let calls = match Calls::new(site, me) {
-            Ok(calls) => Some(Arc::new(calls)),
-            Err(failure) => {
-                tracing::error!("{}", failure.sentence(&site.name));
-                state.failed(clock::now_ms(), failure);
-                None
-            }
-        };
-        Self {
+    pub fn new(site: &Arc<Site>, me: &Arc<Me>, facts: Facts) -> Self {
+        let mut state = State::new(clock::now_ms(), limits_of(site), facts.install);
+        state.set_pause(facts.pause);
+        let mut entry = Self {
             site: site.clone(),
             state,
-            calls,
-            pool,
+            calls: None,
+            place: Place::of(site),
             turn: 0,
             running: HashMap::new(),
-            since_ms,
-            known_epoch,
+            since_ms: facts.since_ms,
+            known_epoch: facts.epoch,
             is_finished: false,
             may_leave: true,
+            removal: None,
+            asked: VecDeque::new(),
+            answers: HashMap::new(),
             ends_at: HashMap::new(),
             warned: HashSet::new(),
             lease: None,
             lease_trouble: None,
+        };
+        entry.make_calls(me);
+        entry
+    }
+
+    fn make_calls(&mut self, me: &Arc<Me>) {
+        self.calls = None;
+        if !self.site.has_plugin() {
+            return;
+        }
+        match Calls::new(&self.site, me) {
+            Ok(calls) => self.calls = Some(Arc::new(calls)),
+            Err(failure) => {
+                tracing::error!("{}", failure.sentence(&self.site.name));
+                self.state.failed(clock::now_ms(), failure);
+            }
+        }
+    }
+
+    /// Another definition of the same site. What runs keeps the old one until it has ended.
+    pub fn reconfigure(&mut self, site: &Arc<Site>, me: &Arc<Me>, now: i64) {
+        let is_to_be_told = self.site.grace != site.grace;
+        self.site = site.clone();
+        self.place = Place::of(site);
+        self.state.reconfigured(now, limits_of(site), is_to_be_told);
+        self.make_calls(me);
+    }
+
+    pub fn wants_to_leave(&self) -> bool {
+        self.removal == Some(Removal::Wanted) && !self.state.is_calling()
+    }
+
+    /// Removed, and nothing of it is on its way.
+    pub fn is_gone(&self) -> bool {
+        self.removal == Some(Removal::Left) && !self.state.is_calling() && self.state.running() == 0
+    }
+
+    pub fn ask(&mut self, asked: Asked) {
+        if asked.hook.is_some() && !self.site.has_plugin() {
+            let why = "the trigger wp-cron.php runs whatever is due, never one hook alone";
+            let _ = asked.answer.send(Err(Failure::State(why.into())));
+        } else {
+            self.asked.push_back(asked);
+        }
+    }
+
+    /// Whoever asks for a run is not kept waiting for what does not come by itself.
+    pub fn refuse_asked(&mut self, history_trouble: Option<&str>) {
+        let reason = match (history_trouble, self.state.failure(), &self.lease_trouble) {
+            (Some(trouble), ..) => Failure::State(format!("nothing is started: {trouble}")),
+            (None, Some(failure), _) if self.state.epoch().is_none() => failure.clone(),
+            (None, _, Some(trouble)) => Failure::State(trouble.clone()),
+            _ => return,
+        };
+        for asked in self.asked.drain(..) {
+            let _ = asked.answer.send(Err(reason.clone()));
+        }
+    }
+
+    pub fn has_asked_and_may_run(&self) -> bool {
+        let is_ours = self.state.epoch().is_some() || !self.site.has_plugin();
+        !self.asked.is_empty() && is_ours && self.state.has_free_lane()
+    }
+
+    /// The run of this number is the one that was asked for first, if any was; gives the hook that it is for.
+    pub fn answer_with(&mut self, sent: u64) -> Option<String> {
+        let asked = self.asked.pop_front()?;
+        let hook = asked.hook.clone();
+        self.answers.insert(sent, (asked, Vec::new()));
+        hook
+    }
+
+    pub fn note_answer(&mut self, sent: u64, record: &RunRecord) {
+        if let Some((_, records)) = self.answers.get_mut(&sent) {
+            records.push(record.clone());
         }
     }
 
     /// With the lease in hand, the site may be called.
-    pub fn ready(&mut self, state: &StateDir, now: i64) -> Option<Arc<Calls>> {
+    pub fn ready(&mut self, state: &StateDir, now: i64) -> Option<()> {
         if self.lease.is_none() {
             match state.site(&self.site.name) {
                 Ok(lease) => {
@@ -91,7 +181,11 @@ impl Entry {
                 }
             }
         }
-        self.calls.clone()
+        Some(())
+    }
+
+    pub fn why_not_ready(&self) -> Option<String> {
+        self.lease_trouble.clone()
     }
 
     /// Runs whose time is over. When they began only the wall clock says, and it is asked once, when they are first seen: a
@@ -184,11 +278,18 @@ impl Entry {
         }
     }
 
-    pub fn ran(&mut self, now: i64, mut end: RunEnd) {
+    /// `site`: what the run was begun with.
+    pub fn ran(&mut self, now: i64, mut end: RunEnd, site: &Arc<Site>) {
         if let Some(left_alone) = end.left_alone.take() {
             self.learn_left_alone(left_alone);
         }
         let is_last = self.state.running() <= 1;
+        self.answer(&mut end);
+        if !Arc::ptr_eq(site, &self.site) && end.failure.is_some() {
+            // The configuration that failed is not in force any more; the next look tells how it is now.
+            end.failure = None;
+            self.state.look_again();
+        }
         if let Some(failure) = &end.failure {
             self.log_failure(failure);
         }
@@ -196,6 +297,20 @@ impl Entry {
         if is_last {
             self.running.clear();
         }
+    }
+
+    /// Tells whoever asked for this run. That there is no such hook says nothing about the site.
+    fn answer(&mut self, end: &mut RunEnd) {
+        let Some((asked, records)) = self.answers.remove(&end.sent) else { return };
+        let is_his_mistake = matches!(end.failure, Some(Failure::NoSuchHook(_)));
+        let failure = if is_his_mistake { end.failure.take() } else { end.failure.clone() };
+        let busy =
+            end.seen.as_ref().and_then(|seen| seen.busy.iter().find(|busy| Some(&busy.hook) == asked.hook.as_ref()));
+        let _ = asked.answer.send(match (failure, busy) {
+            (Some(failure), _) if records.is_empty() => Err(failure),
+            (_, Some(busy)) if records.is_empty() => Err(Failure::State(busy_sentence(busy))),
+            _ => Ok(records),
+        });
     }
 
     fn learn_left_alone(&mut self, left_alone: Vec<Busy>) {
@@ -258,12 +373,27 @@ impl Entry {
         let mut running: Vec<Running> = self.running.values().cloned().collect();
         running.sort_by(|a, b| a.started.cmp(&b.started));
         let mut view = self.state.view(&self.site.name, self.site.trigger_word(), running);
+        if !self.site.has_plugin() {
+            view.unknown = Some(wp_cron_php::unknown(&self.site));
+        }
+        if self.removal.is_some() {
+            view.state = "removed";
+        }
         if let Some(trouble) = &self.lease_trouble {
             view.state = "standby";
             view.message = Some(trouble.clone());
         }
         view
     }
+}
+
+fn busy_sentence(busy: &Busy) -> String {
+    let why = match (&busy.reason, &busy.run) {
+        (Some(reason), _) => text::safe(reason),
+        (None, Some(run)) => format!("it is running already, run {}", text::safe(run)),
+        (None, None) => "it is running already".to_string(),
+    };
+    format!("{}: {why}", text::safe(&busy.hook))
 }
 
 fn backlog(settled: &Settled) -> Option<String> {
@@ -334,6 +464,6 @@ mod tests {
         std::fs::write(&path, text).unwrap();
         let config = crate::config::read(&path, crate::config::Secrets::Needed).unwrap();
         let me = Arc::new(Me { id: "0".repeat(32), name: "r".into(), listen: String::new() });
-        Entry::new(&config.sites[0], &me, None, None, None, None)
+        Entry::new(&config.sites[0], &me, Facts::default())
     }
 }

@@ -4,7 +4,7 @@ use crate::outcome::Failure;
 const T: i64 = 1_700_000_000_000;
 
 fn fresh() -> State {
-    State::new(Limits { lanes: 2, rescan_ms: 60_000 }, None)
+    State::new(T, Limits { lanes: 2, rescan_ms: 60_000, schedule: None, has_plugin: true }, None)
 }
 
 fn owner(next: Option<i64>) -> State {
@@ -319,7 +319,7 @@ fn a_jump_of_the_clock_looks_at_the_site_again() {
         if let Some(failure) = failure {
             state.failed(T, failure);
         }
-        state.replan();
+        state.replan(T - 3_600_000);
         assert_eq!(state.wants(T - 3_600_000), Want::Look);
     }
 }

@@ -59,6 +59,8 @@ impl Seen {
 #[derive(Debug, Clone, Default)]
 pub struct RunEnd {
     pub batch: String,
+    /// The right by which it claimed.
+    pub epoch: i64,
     /// The number that `run_started` gave.
     pub sent: u64,
     /// Events that it took out of the option.

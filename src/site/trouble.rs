@@ -38,7 +38,11 @@ impl State {
             }
             Failure::Busy | Failure::QueueFull | Failure::Database(_) => doubled(15),
             Failure::NotReached(_) | Failure::Unclear(_) | Failure::TimedOut(_) => doubled(60),
-            Failure::ServerError(_) | Failure::Corrupt(_) | Failure::NoSuchRun | Failure::State(_) => doubled(300),
+            Failure::ServerError(_)
+            | Failure::Corrupt(_)
+            | Failure::NoSuchRun
+            | Failure::NoSuchHook(_)
+            | Failure::State(_) => doubled(300),
         };
         self.not_before = now + delay;
         self.trouble = Some(Trouble { failure, since, times });
@@ -62,6 +66,9 @@ impl State {
     /// For `once`: nothing is left to do now. Busy events are somebody else's, and what stays due although it was asked for
     /// twice is left alone by the plugin.
     pub fn has_nothing_due(&self, now: i64) -> bool {
+        if !self.limits.has_plugin {
+            return self.running == 0 && self.pass_began().is_none();
+        }
         let is_due = self.due > 0 || self.next.is_some_and(|next| next * SECOND <= self.clock.to_php(now));
         self.epoch().is_some() && self.trouble.is_none() && self.running == 0 && (!is_due || self.vain >= 2)
     }

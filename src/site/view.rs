@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Right, State};
+use super::{Pass, Right, State};
 use crate::clock;
 use crate::outcome::Failure;
 use crate::protocol::{Busy, Open, Stray};
@@ -10,11 +10,16 @@ use crate::protocol::{Busy, Open, Stray};
 #[derive(Debug, Clone, Serialize)]
 pub struct View {
     pub site: String,
-    /// `ok`, `starting`, `standby`, or what is wrong.
+    /// `ok`, `starting`, `standby`, `paused`, or what is wrong.
     pub state: &'static str,
     pub message: Option<String>,
     pub since: Option<String>,
+    /// When something is started next: an event, or the next pass of a schedule.
     pub next: Option<String>,
+    /// A crontab expression, or `due`.
+    pub schedule: String,
+    pub paused: bool,
+    pub paused_until: Option<String>,
     pub due: u64,
     pub oldest: Option<String>,
     pub running: Vec<Running>,
@@ -33,6 +38,8 @@ pub struct View {
     pub stray: Option<Stray>,
     pub backlog: Option<String>,
     pub left_alone: Vec<Busy>,
+    /// What this trigger cannot tell.
+    pub unknown: Option<&'static str>,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -53,7 +60,13 @@ impl State {
             state: self.word(),
             message: self.trouble.as_ref().map(|trouble| trouble.failure.sentence(site)),
             since: self.trouble.as_ref().map(|trouble| clock::rfc3339(trouble.since)),
-            next: self.next.map(seconds),
+            next: match self.pass {
+                Pass::Closed { until } => until.map(clock::rfc3339),
+                Pass::Always | Pass::Open { .. } => self.next.map(seconds),
+            },
+            schedule: self.limits.schedule.as_ref().map_or("due", |schedule| schedule.expression()).to_string(),
+            paused: self.pause.is_some(),
+            paused_until: self.pause.and_then(|pause| pause.until).map(clock::rfc3339),
             due: self.due + u64::try_from(self.busy.len()).unwrap_or(0),
             oldest: self.oldest.map(seconds),
             running,
@@ -71,12 +84,18 @@ impl State {
             stray: about.stray,
             backlog: about.backlog,
             left_alone: about.left_alone,
+            unknown: None,
         }
     }
 
     fn word(&self) -> &'static str {
         let Some(trouble) = &self.trouble else {
-            return if matches!(self.right, Right::Owner { .. }) { "ok" } else { "starting" };
+            return match self.right {
+                Right::Owner { .. } | Right::None if self.pause.is_some() => "paused",
+                Right::Owner { .. } => "ok",
+                _ if !self.limits.has_plugin => "ok",
+                _ => "starting",
+            };
         };
         match trouble.failure {
             Failure::Stale { .. } => "standby",
@@ -92,6 +111,7 @@ impl State {
             | Failure::UnknownEpoch(_)
             | Failure::Left
             | Failure::NoSuchRun
+            | Failure::NoSuchHook(_)
             | Failure::State(_) => "error",
         }
     }

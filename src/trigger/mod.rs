@@ -7,6 +7,7 @@ mod head;
 mod http;
 pub mod process;
 mod wp_cli;
+pub mod wp_cron_php;
 
 use std::collections::VecDeque;
 use std::sync::Arc;

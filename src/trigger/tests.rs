@@ -30,6 +30,7 @@ fn site(url: &str, trigger: config::Trigger) -> Arc<Site> {
         grace: Duration::from_secs(600),
         host,
         hooks: Vec::new(),
+        schedule: None,
     })
 }
 

@@ -279,6 +279,7 @@ function answer_run( Frames $frames, array $ask, string $nonce ): void {
 	$batch           = new Batch( $nonce, $db, (int) ( $ask['epoch'] ?? 0 ), (string) ( $ask['runner'] ?? '' ), substr( (string) ( $ask['trigger'] ?? '' ), 0, 20 ) );
 	$batch->lanes    = max( 1, (int) ( $ask['lanes'] ?? 1 ) );
 	$batch->policies = (array) ( $ask['policies'] ?? array() );
+	$batch->hook     = isset( $ask['hook'] ) ? (string) $ask['hook'] : null;
 	$batch->longest  = max( 1, (int) ( $ask['longest_s'] ?? 600 ) );
 	( new Execution( $batch, $frames ) )->work( (int) ( $ask['budget_ms'] ?? 60000 ) );
 	prune_hourly( $db );

@@ -68,6 +68,12 @@ final class Batch {
 	 */
 	public $policies = array();
 	/**
+	 * Somebody asked for the events of this hook alone, due or not. As it is printed.
+	 *
+	 * @var string|null
+	 */
+	public $hook = null;
+	/**
 	 * The event lock that is held, or ''.
 	 *
 	 * @var string
@@ -142,7 +148,7 @@ final class Batch {
  * Claims some of what is due.
  *
  * @return array rows (to be executed in this order), remaining (due events left in the option), next, busy.
- * @throws Refused        Stale epoch, or a nonce that was used before.
+ * @throws Refused        Stale epoch, a nonce that was used before, or a hook that has no event.
  * @throws Database_Error Busy, or the database is gone.
  */
 function claim( Batch $batch ): array {
@@ -152,7 +158,11 @@ function claim( Batch $batch ): array {
 	if ( null === $cron ) {
 		throw new Corrupt_Cron();
 	}
-	$plan = plan( $batch, due_events( $cron, $now ), $now );
+	$want = null === $batch->hook ? due_events( $cron, $now ) : events_of( $cron, $batch->hook );
+	if ( null !== $batch->hook && ! $want ) {
+		throw new Refused( 404, 'E_HOOK', array( 'message' => $batch->hook ) );
+	}
+	$plan = plan( $batch, $want, $now );
 	$took = array();
 	try {
 		$took = change_cron(
@@ -188,7 +198,8 @@ function claim( Batch $batch ): array {
  * @return array take: [timestamp, hook, key, next or null, lock]; locks; busy.
  */
 function plan( Batch $batch, array $due, int $now ): array {
-	$want      = min( MOST_AT_ONCE, (int) ceil( count( $due ) / ( 4 * $batch->lanes ) ) );
+	$share     = null === $batch->hook ? 4 * $batch->lanes : 1;
+	$want      = min( MOST_AT_ONCE, (int) ceil( count( $due ) / $share ) );
 	$plan      = array( 'take' => array(), 'locks' => array(), 'busy' => array() );
 	$blog      = get_current_blog_id();
 	$schedules = $due ? wp_get_schedules() : array();

@@ -87,6 +87,16 @@ function due_events( array $cron, int $now ): array {
 }
 
 /**
+ * The events of one hook, due or not, oldest first. The hook as it is printed: the runner has no other name for it.
+ */
+function events_of( array $cron, string $hook ): array {
+	$of_hook = static function ( array $one ) use ( $hook ): bool {
+		return printable( $one[1] ) === $hook;
+	};
+	return array_values( array_filter( due_events( $cron, PHP_INT_MAX ), $of_hook ) );
+}
+
+/**
  * The timetable in three numbers: next (the earliest in the future, or null), due (how many), oldest (of those, or null).
  */
 function timetable( array $cron, int $now ): array {

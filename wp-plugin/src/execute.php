@@ -162,6 +162,9 @@ final class Execution {
 		if ( $this->waiting ) {
 			return 'memory';
 		}
+		if ( null !== $this->batch->hook ) {
+			return 'asked for once'; // Its next occurrence would be claimed as well, due or not, and so on for ever.
+		}
 		if ( ! $claimed['rows'] ) {
 			return $claimed['busy'] ? 'busy' : 'nothing due';
 		}

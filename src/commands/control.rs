@@ -1,0 +1,193 @@
+//! What an operator tells a runner: run this now, pause, go on, put that run back. The runner does it where one is up; what can
+//! be done without one is done here, and said.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::report::runs_table;
+use super::{Stop, calls, exit, find, history_file, pinned_install, print, print_json, runner};
+use crate::api::client;
+use crate::clock;
+use crate::config::{Config, Site, duration};
+use crate::history::RunRecord;
+use crate::history::sqlite::{History, Reader};
+use crate::lease::file::{Refusal, StateDir};
+use crate::outcome::Failure;
+use crate::run_site::decide::{Decision, decide};
+use crate::scheduler::orders::{PAUSED, fact_of};
+use crate::site::Pause;
+use crate::text;
+
+/// Waits for the run's end. Who loses patience ends the waiting, not the run.
+pub async fn trigger(config: &Config, name: &str, hook: Option<&String>, json: bool) -> Result<u8, Stop> {
+    let site = find(config, name)?;
+    let answered = client::post(config, site, &format!("/v1/sites/{name}/run"), &json!({"hook": hook})).await?;
+    let Some(runs) = answered else {
+        return Err(Stop::new(exit::UNREACHABLE, format!("no runner answers on {}", config.runner.listen))
+            .next(format!("start it, or run what is due without it: `wp-cron-runner once {name}`")));
+    };
+    let list = runs.as_array().map(Vec::as_slice).unwrap_or_default();
+    if json {
+        print_json(&runs)?;
+    } else if list.is_empty() {
+        print("nothing was due\n")?;
+    } else {
+        print(&runs_table(list))?;
+    }
+    let all_well = list.iter().all(|run| matches!(run.get("outcome").and_then(Value::as_str), Some("ok" | "skipped")));
+    Ok(if all_well { exit::FINE } else { exit::FAILED })
+}
+
+pub async fn pause(config: &Config, name: &str, until: Option<&String>, json: bool) -> Result<u8, Stop> {
+    let until = until.map(|until| time_ahead(until, clock::now_ms())).transpose()?;
+    set_pause(config, name, Some(Pause { until }), json).await
+}
+
+pub async fn resume(config: &Config, name: &str, json: bool) -> Result<u8, Stop> {
+    set_pause(config, name, None, json).await
+}
+
+async fn set_pause(config: &Config, name: &str, pause: Option<Pause>, json: bool) -> Result<u8, Stop> {
+    let site = find(config, name)?;
+    let until = pause.and_then(|pause| pause.until);
+    let word = if pause.is_some() { "pause" } else { "resume" };
+    let path = format!("/v1/sites/{name}/{word}");
+    let is_told = client::post(config, site, &path, &json!({"until_ms": until})).await?.is_some();
+    if !is_told {
+        remember(config, name, pause)?;
+    }
+    if json {
+        print_json(
+            &json!({"site": name, "paused": pause.is_some(), "until": until.map(clock::rfc3339), "runner": is_told}),
+        )?;
+        return Ok(exit::FINE);
+    }
+    let what = match (pause, until) {
+        (None, _) => "goes on".to_string(),
+        (Some(_), None) => format!("is paused: nothing is started until `wp-cron-runner resume {name}`"),
+        (Some(_), Some(until)) => format!("is paused: nothing is started until {}", clock::local(until)),
+    };
+    let note = if is_told { "" } else { "; no runner is up: noted in its state directory, for its next start" };
+    print(&format!("site {name} {what}{note}\n"))?;
+    Ok(exit::FINE)
+}
+
+/// Into the state directory of a runner that is not up.
+fn remember(config: &Config, name: &str, pause: Option<Pause>) -> Result<(), Stop> {
+    let state = StateDir::open(&config.runner.state_dir)?;
+    let _lease = state.daemon().map_err(|refusal| match refusal {
+        Refusal::Held { .. } => {
+            Stop::new(exit::LATER, format!("{refusal}, and does not answer on {}", config.runner.listen))
+        }
+        other => Stop::from(other),
+    })?;
+    History::open(&history_file(config), &config.history)?.learn(name, PAUSED, fact_of(pause));
+    Ok(())
+}
+
+/// A duration from now, an RFC 3339 time, or the next such time of the clock on the wall.
+fn time_ahead(written: &str, now_ms: i64) -> Result<i64, Stop> {
+    let zone = jiff::tz::TimeZone::system();
+    let wall = || -> Option<i64> {
+        let now = jiff::Timestamp::from_millisecond(now_ms).ok()?.to_zoned(zone.clone());
+        if let Ok(time) = written.parse::<jiff::civil::Time>() {
+            let today = now.date().to_datetime(time).to_zoned(zone.clone()).ok()?;
+            let next = if today > now { today } else { today.tomorrow().ok()? };
+            return Some(next.timestamp().as_millisecond());
+        }
+        let at = written.parse::<jiff::civil::DateTime>().ok()?;
+        Some(at.to_zoned(zone.clone()).ok()?.timestamp().as_millisecond())
+    };
+    let at = match (duration(written), written.parse::<jiff::Timestamp>()) {
+        (Some(duration), _) => Some(now_ms.saturating_add(clock::millis(duration))),
+        (None, Ok(time)) => Some(time.as_millisecond()),
+        _ => wall(),
+    };
+    at.filter(|at| *at > now_ms).ok_or_else(|| {
+        Stop::new(exit::USAGE, "--until cannot be read as a time ahead")
+            .found(format!("\"{}\"", text::safe_cut(written, 80)))
+            .expected("a duration such as 2h, a time such as 18:30 or \"2026-11-23 18:30\", or an RFC 3339 one")
+    })
+}
+
+/// The history knows whose run it is; where it does not, each site is asked.
+pub async fn decide_about(config: &Config, run: &str, decision: Decision, json: bool) -> Result<u8, Stop> {
+    let known = Reader::open(&history_file(config))?.find(run)?;
+    let of_the_run =
+        |site: &&Arc<Site>| known.as_ref().is_none_or(|record| record.site == site.name) && site.has_plugin();
+    let mut problem = None;
+    for site in config.sites.iter().filter(of_the_run) {
+        match decide_at(config, site, run, decision).await {
+            Ok(Some(record)) => return decided(run, decision, Some(&record), json),
+            Ok(None) => return decided(run, decision, known.map(|record| json!(record)).as_ref(), json),
+            Err(stop) if stop.failed.contains(&Failure::NoSuchRun.to_string()) => {}
+            Err(stop) => problem = Some(stop),
+        }
+    }
+    Err(problem.unwrap_or_else(|| {
+        Stop::new(exit::USAGE, format!("no site knows run `{}`; nothing was changed", text::safe_cut(run, 80)))
+            .next("`wp-cron-runner history` shows run ids")
+    }))
+}
+
+/// Through the runner, which then starts what was put back; without one the site itself is asked.
+async fn decide_at(config: &Config, site: &Arc<Site>, run: &str, decision: Decision) -> Result<Option<Value>, Stop> {
+    if run.is_empty() || !run.chars().all(|c| c.is_ascii_alphanumeric()) {
+        return Err(Stop::site(&site.name, &Failure::NoSuchRun));
+    }
+    let path = format!("/v1/runs/{run}/{}", decision.word());
+    if let Some(answered) = client::post(config, site, &path, &json!({})).await? {
+        return Ok(Some(answered).filter(|value| !value.is_null()));
+    }
+    let install = pinned_install(config, &site.name);
+    let calls = calls(site, &runner(config))?;
+    let record = decide(&calls, install.as_deref(), run, decision).await;
+    let record = record.map_err(|failure| Stop::site(&site.name, &failure).at(format!("run {run}")))?;
+    if let Some(record) = &record {
+        note(config, record);
+    }
+    Ok(record.map(|record| json!(record)))
+}
+
+fn note(config: &Config, record: &RunRecord) {
+    let file = history_file(config);
+    if file.exists()
+        && let Ok(history) = History::open(&file, &config.history)
+    {
+        history.record(record.clone());
+    }
+}
+
+fn decided(run: &str, decision: Decision, record: Option<&Value>, json: bool) -> Result<u8, Stop> {
+    if json {
+        print_json(&record)?;
+        return Ok(exit::FINE);
+    }
+    let hook = record.and_then(|record| record.get("hook")).and_then(Value::as_str);
+    let hook = hook.map_or_else(|| "its event".to_string(), text::safe);
+    let words = match decision {
+        Decision::Requeue => format!("run {}: {hook} is put back and runs once more\n", text::safe(run)),
+        Decision::Drop => format!("run {}: {hook} is dropped\n", text::safe(run)),
+    };
+    print(&words)?;
+    Ok(exit::FINE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_ends_at_a_time_ahead() {
+        let now = 1_700_000_000_000;
+        assert_eq!(time_ahead("2h", now).unwrap(), now + 7_200_000);
+        assert_eq!(time_ahead("2023-11-14T22:13:21Z", now).unwrap(), now + 1000);
+        let next = time_ahead("18:30", now).unwrap();
+        assert!(next > now && next <= now + 90_000_000, "{next}");
+        for wrong in ["yesterday", "2023-11-14T22:13:20Z", "25:00", "", "-2h", "0s"] {
+            let stop = time_ahead(wrong, now).unwrap_err();
+            assert!(stop.code == exit::USAGE && stop.to_string().contains("18:30"), "{wrong}: {stop}");
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! SIGHUP: the configuration is read anew, and takes the old one's place as a whole or not at all.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use tokio::signal::unix::Signal;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::systemd;
+use crate::api::Configuration;
+use crate::api::server::Loaded;
+use crate::clock;
+use crate::config::{self, Config, Secrets};
+use crate::scheduler::orders::{Changes, Order};
+
+pub struct Reloading {
+    pub config: Config,
+    pub in_force: watch::Sender<Loaded>,
+    pub orders: mpsc::Sender<Order>,
+}
+
+pub fn loaded(config: &Config) -> Loaded {
+    let configuration = Configuration {
+        path: config.path.display().to_string(),
+        hash: Some(config.hash.clone()),
+        loaded: Some(clock::rfc3339(clock::now_ms())),
+        error: None,
+    };
+    let sites = config.sites.iter().map(|site| (site.name.clone(), site.clone())).collect();
+    Loaded { configuration, sites }
+}
+
+impl Reloading {
+    /// For ever: one reload per hang-up; those that come meanwhile are one.
+    pub async fn on(self, mut hang_up: Signal) {
+        let fixed = Fixed::of(&self.config);
+        let path = self.config.path.clone();
+        while hang_up.recv().await.is_some() {
+            systemd::reloading();
+            match self.reload(path.clone(), &fixed).await {
+                Ok(changes) => tracing::info!("{} loaded anew: {changes}", path.display()),
+                Err(problem) => self.keep(&path, problem),
+            }
+            systemd::ready();
+        }
+    }
+
+    async fn reload(&self, path: PathBuf, fixed: &Fixed) -> Result<Changes, String> {
+        let read = tokio::task::spawn_blocking(move || config::read(&path, Secrets::Needed)).await;
+        let config = read.map_err(|error| error.to_string())?.map_err(|refused| refused.to_string())?;
+        for warning in &config.warnings {
+            tracing::warn!("{warning}");
+        }
+        for key in fixed.differences(&Fixed::of(&config)) {
+            tracing::warn!("`{key}` in [runner] has changed; it is used from the next start on");
+        }
+        let next = loaded(&config);
+        let (answer, answered) = oneshot::channel();
+        let order = Order::Reload { config: Box::new(config), answer };
+        self.orders.send(order).await.map_err(|_| "the runner is stopping".to_string())?;
+        let changes = answered.await.map_err(|_| "the runner is stopping".to_string())??;
+        self.in_force.send_replace(next);
+        Ok(changes)
+    }
+
+    fn keep(&self, path: &Path, problem: String) {
+        let kept = self.in_force.borrow().configuration.clone();
+        tracing::error!(
+            "{} was not loaded; the configuration of {} ({}) stays in force, and nothing was changed; put it right, try \
+             `wp-cron-runner check`, and send SIGHUP again\n{problem}",
+            path.display(),
+            kept.loaded.unwrap_or_default(),
+            kept.hash.unwrap_or_default()
+        );
+        self.in_force.send_modify(|loaded| loaded.configuration.error = Some(problem));
+    }
+}
+
+/// What a running process cannot change.
+#[derive(PartialEq)]
+struct Fixed {
+    name: String,
+    state_dir: PathBuf,
+    listen: SocketAddr,
+}
+
+impl Fixed {
+    fn of(config: &Config) -> Self {
+        let runner = &config.runner;
+        Self { name: runner.name.clone(), state_dir: runner.state_dir.clone(), listen: runner.listen }
+    }
+
+    fn differences(&self, other: &Self) -> Vec<&'static str> {
+        let all = [
+            ("name", self.name != other.name),
+            ("state_dir", self.state_dir != other.state_dir),
+            ("listen", self.listen != other.listen),
+        ];
+        all.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
+    }
+}

@@ -1,0 +1,53 @@
+//! ONE PASS of a site without the plugin: `wp-cron.php`, or WP-CLI's own `cron event run`, is told to run what is due. What
+//! became of the single events nobody says, so the pass itself is the record.
+
+use std::sync::Arc;
+
+use super::log_end;
+use crate::clock;
+use crate::config::Site;
+use crate::history::sqlite::History;
+use crate::history::{RunRecord, run_id};
+use crate::outcome::{Outcome, Then};
+use crate::protocol::Error;
+use crate::site::RunEnd;
+use crate::trigger::wp_cron_php;
+
+/// The hook's place in the record.
+pub const PASS: &str = "wp-cron.php";
+
+/// `due_ms`: when the schedule said so. The record is in the history already.
+pub async fn run_without_plugin(site: &Arc<Site>, history: &History, sent: u64, due_ms: i64) -> (RunEnd, RunRecord) {
+    let started_ms = clock::now_ms();
+    let end = wp_cron_php::run(site).await;
+    let record = RunRecord {
+        run: run_id(started_ms),
+        site: site.name.clone(),
+        blog: 1,
+        hook: PASS.to_string(),
+        key: String::new(),
+        schedule: site.schedule.as_ref().map(|schedule| schedule.expression().to_string()),
+        due: due_ms.div_euclid(1000),
+        started_ms: Some(started_ms),
+        ended_ms: Some(clock::now_ms()),
+        lateness_ms: Some(started_ms - due_ms),
+        ms: Some(end.ms),
+        outcome: end.outcome,
+        then: Then::None,
+        reason: end.reason,
+        note: end.note,
+        error: end.failure.as_ref().map(|failure| Error { message: failure.to_string(), ..Error::default() }),
+        output: (!end.output.is_empty()).then_some(end.output),
+        output_dropped: end.output_dropped,
+        peak_memory: None,
+        queries: None,
+        host: None,
+        pid: end.pid,
+        trigger: Some(site.trigger_word().to_string()),
+        batch: None,
+    };
+    let went_well = record.outcome == Outcome::Ok;
+    log_end(&record);
+    history.record(record.clone());
+    (RunEnd { sent, claimed: 1, went_well, failure: end.failure, ..RunEnd::default() }, record)
+}

@@ -1,0 +1,237 @@
+//! What others ask of the scheduler while it works: notices, pauses, runs out of turn, another configuration.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::entry::{Entry, Removal};
+use super::places::{Place, Places};
+use super::{Facts, Scheduler};
+use crate::clock;
+use crate::config::{Config, Site};
+use crate::history::RunRecord;
+use crate::history::sqlite::Reader;
+use crate::outcome::Failure;
+use crate::protocol::Notice;
+use crate::run_site::decide::{Decision, decide};
+use crate::site::Pause;
+use crate::text;
+
+/// The name of the fact that outlives a restart; its value is the time in unix milliseconds, or empty.
+pub const PAUSED: &str = "paused";
+
+#[derive(Debug)]
+pub enum Order {
+    /// The plugin says that something earlier is due now.
+    Notice {
+        site: String,
+        notice: Notice,
+    },
+    /// Run what is due now, or the events of one hook whether they are due or not. Answered when that run has ended.
+    Run {
+        site: String,
+        hook: Option<String>,
+        answer: Answer<Vec<RunRecord>>,
+    },
+    /// Start nothing more until this time, or until `Resume`.
+    Pause {
+        site: String,
+        until: Option<i64>,
+        answer: Answer<()>,
+    },
+    Resume {
+        site: String,
+        answer: Answer<()>,
+    },
+    Decide {
+        site: String,
+        run: String,
+        decision: Decision,
+        answer: Answer<Option<RunRecord>>,
+    },
+    Reload {
+        config: Box<Config>,
+        answer: oneshot::Sender<Result<Changes, String>>,
+    },
+}
+
+pub type Answer<T> = oneshot::Sender<Result<T, Failure>>;
+
+/// A run that somebody waits for.
+#[derive(Debug)]
+pub struct Asked {
+    pub hook: Option<String>,
+    pub answer: Answer<Vec<RunRecord>>,
+}
+
+/// What a reload did, by names of sites.
+#[derive(Debug, Default, PartialEq)]
+pub struct Changes {
+    pub added: Vec<String>,
+    pub changed: Vec<String>,
+    pub removed: Vec<String>,
+    pub unchanged: usize,
+}
+
+impl std::fmt::Display for Changes {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (word, names) in [("added", &self.added), ("changed", &self.changed), ("removed", &self.removed)] {
+            if !names.is_empty() {
+                write!(out, "{word} {}; ", names.join(", "))?;
+            }
+        }
+        write!(out, "{} unchanged", self.unchanged)
+    }
+}
+
+/// The pause that a fact stands for.
+pub fn pause_of(fact: Option<&str>) -> Option<Pause> {
+    match fact {
+        None | Some("no") => None,
+        Some(until) => Some(Pause { until: until.parse().ok() }),
+    }
+}
+
+pub fn fact_of(pause: Option<Pause>) -> String {
+    match pause {
+        None => "no".to_string(),
+        Some(pause) => pause.until.map_or_else(|| "yes".to_string(), |until| until.to_string()),
+    }
+}
+
+impl Scheduler {
+    pub(super) fn obey(&mut self, order: Order) {
+        match order {
+            Order::Notice { site, notice } => self.noticed(&site, &notice),
+            Order::Run { site, hook, answer } => match self.named(&site) {
+                Some(entry) => entry.ask(Asked { hook, answer }),
+                None => drop(answer.send(Err(no_such_site()))),
+            },
+            Order::Pause { site, until, answer } => self.pause(&site, Some(Pause { until }), answer),
+            Order::Resume { site, answer } => self.pause(&site, None, answer),
+            Order::Decide { site, run, decision, answer } => self.decide(&site, run, decision, answer),
+            Order::Reload { config, answer } => drop(answer.send(self.reload(*config))),
+        }
+    }
+
+    fn named(&mut self, site: &str) -> Option<&mut Entry> {
+        self.entries.values_mut().find(|entry| entry.site.name == site && entry.removal.is_none())
+    }
+
+    fn noticed(&mut self, site: &str, notice: &Notice) {
+        let Some(entry) = self.named(site) else { return };
+        // A copy of the site has the same key; what is due there is not due here.
+        let is_other =
+            notice.install.is_some() && entry.state.install.is_some() && notice.install != entry.state.install;
+        if !is_other {
+            entry.state.noticed(notice.next);
+        }
+    }
+
+    fn pause(&mut self, site: &str, pause: Option<Pause>, answer: Answer<()>) {
+        let Some(entry) = self.named(site) else { return drop(answer.send(Err(no_such_site()))) };
+        entry.state.set_pause(pause);
+        match pause {
+            Some(Pause { until: Some(until) }) => tracing::info!(site, "paused until {}", clock::rfc3339(until)),
+            Some(_) => tracing::info!(site, "paused: nothing is started until `wp-cron-runner resume {site}`"),
+            None => tracing::info!(site, "goes on"),
+        }
+        self.history.learn(site, PAUSED, fact_of(pause));
+        let _ = answer.send(Ok(()));
+    }
+
+    /// Beside the loop: it changes nothing that the scheduler keeps.
+    fn decide(&mut self, site: &str, run: String, decision: Decision, answer: Answer<Option<RunRecord>>) {
+        let history = self.history.clone();
+        let Some(entry) = self.named(site) else { return drop(answer.send(Err(no_such_site()))) };
+        let Some(calls) = entry.calls.clone() else { return drop(answer.send(Err(Failure::NoSuchRun))) };
+        let install = entry.state.install.clone();
+        tokio::spawn(async move {
+            let decided = decide(&calls, install.as_deref(), &run, decision).await;
+            if let Ok(Some(record)) = &decided {
+                tracing::info!(site = calls.site.name, run, "{}: {}", text::safe(&record.hook), record.then.word());
+                history.record(record.clone());
+            }
+            let _ = answer.send(decided);
+        });
+    }
+
+    /// By difference: a site whose definition is the same is not touched, and runs go on as they were begun.
+    fn reload(&mut self, config: Config) -> Result<Changes, String> {
+        let reader = Reader::open(&self.state.history_file()).map_err(|error| error.to_string())?;
+        let mut added: BTreeMap<String, (Arc<Site>, Facts)> = BTreeMap::new();
+        // Whatever may fail comes first: a reload happens as a whole or not at all.
+        for site in &config.sites {
+            let facts = Facts::read(&reader, &site.name).map_err(|error| error.to_string())?;
+            added.insert(site.name.clone(), (site.clone(), facts));
+        }
+        let mut changes = Changes::default();
+        let now = clock::now_ms();
+        self.max_parallel = config.runner.max_parallel;
+        self.drain = config.runner.drain;
+        self.history.set_limits(&config.history);
+        self.places.resize(&config);
+        for entry in self.entries.values_mut().filter(|entry| entry.removal.is_none()) {
+            let name = entry.site.name.clone();
+            let is_same_kind = |site: &Arc<Site>| site.has_plugin() == entry.site.has_plugin();
+            match added.get(&name) {
+                Some((site, _)) if **site == *entry.site => changes.unchanged += 1,
+                Some((site, _)) if is_same_kind(site) => {
+                    entry.reconfigure(site, &self.me, now);
+                    changes.changed.push(name.clone());
+                }
+                // With the plugin or without it is another life: the old one ends, and the new one takes its lease then.
+                Some(_) => {
+                    entry.removal = Some(Removal::Wanted);
+                    changes.changed.push(name);
+                    continue;
+                }
+                None => {
+                    entry.removal = Some(Removal::Wanted);
+                    changes.removed.push(name);
+                    continue;
+                }
+            }
+            added.remove(&name);
+        }
+        for (name, (site, facts)) in added {
+            self.add(&site, facts);
+            if !changes.changed.contains(&name) {
+                changes.added.push(name);
+            }
+        }
+        Ok(changes)
+    }
+}
+
+fn no_such_site() -> Failure {
+    Failure::State("no [[site]] has this name".into())
+}
+
+impl Places {
+    /// As many as the configuration has now; what runs keeps its place.
+    pub(super) fn resize(&mut self, config: &Config) {
+        self.close_all();
+        for site in &config.sites {
+            match Place::of(site) {
+                Some(Place::WpCli) => self.allow(Place::WpCli, config.runner.max_wp_cli),
+                Some(place) => self.allow(place, site.lanes),
+                None => {}
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_survives_as_a_fact() {
+        for pause in [None, Some(Pause { until: None }), Some(Pause { until: Some(1_700_000_000_000) })] {
+            assert_eq!(pause_of(Some(&fact_of(pause))), pause);
+        }
+        assert_eq!(pause_of(None), None);
+    }
+}

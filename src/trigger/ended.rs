@@ -1,9 +1,11 @@
 //! A process that ended, and what its answer means where it has not a single frame.
 
 use std::io::Read;
+use std::process::ExitStatus;
 
 use super::EndOfStream;
 use super::head::{KEYS_DIFFER, contains};
+use crate::config::WpCli;
 use crate::outcome::Failure;
 use crate::text;
 
@@ -19,6 +21,15 @@ pub struct Ended {
 }
 
 impl Ended {
+    pub fn of(program: &str, status: ExitStatus, how: &WpCli) -> Self {
+        Self {
+            how: format!("`{program}` ended with {status}"),
+            is_php: how.wrapper.is_empty(),
+            wp_cli: how.wp_cli.clone(),
+            user: how.user.as_ref().map(|user| user.name.clone()),
+        }
+    }
+
     /// For a short call: it starts nothing, so nothing was started.
     pub fn failure(self) -> Failure {
         if self.is_php { Failure::ServerError(self.how) } else { Failure::NotReached(self.how) }

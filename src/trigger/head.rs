@@ -56,43 +56,77 @@ impl Head {
 
     /// What it was that answered without a frame.
     pub fn explain(&self, beginning: &[u8], stderr: &[u8]) -> EndOfStream {
+        if let 502 | 504 | 524 = self.status {
+            return EndOfStream::Gateway { status: self.status };
+        }
+        EndOfStream::Nothing(self.failure(beginning, stderr))
+    }
+
+    /// Why the plugin did not answer.
+    fn failure(&self, beginning: &[u8], stderr: &[u8]) -> Failure {
         let reason = match self.status {
-            502 | 504 | 524 => return EndOfStream::Gateway { status: self.status },
-            503 | 429 if self.retry_after_s.is_some() => {
-                return EndOfStream::Nothing(Failure::Maintenance { retry_after_s: self.retry_after_s });
-            }
             503 if contains(beginning, "E_INACTIVE") => "the plugin's files are there, but it is not active".to_string(),
             500 if contains(beginning, "E_NO_WORDPRESS") => "PHP finds no wp-load.php there; is `path` right?".to_string(),
-            500..=599 => return EndOfStream::Nothing(Failure::ServerError(self.error(beginning, stderr))),
+            401 if contains(beginning, "E_AUTH") => KEYS_DIFFER.to_string(),
+            404 if contains(stderr, "Primary script unknown") => {
+                "php-fpm does not find the plugin's file there (Primary script unknown); is `path` right as php-fpm sees it, and is the plugin installed?".to_string()
+            }
+            _ => match self.refusal_of_the_server(beginning, stderr) {
+                Some(failure) => return failure,
+                None => self.something_else(beginning),
+            },
+        };
+        Failure::Misconfigured(reason)
+    }
+
+    /// Why `wp-cron.php` did not answer, where no plugin is expected.
+    pub fn explain_wp_cron_php(&self, beginning: &[u8]) -> Failure {
+        match self.status {
+            502 | 504 | 524 => Failure::Unclear(format!("the web server gave up waiting (HTTP {})", self.status)),
+            404 => Failure::Misconfigured("there is no wp-cron.php (HTTP 404); is `url` the home address?".into()),
+            status => self.refusal_of_the_server(beginning, &[]).unwrap_or_else(|| {
+                Failure::Misconfigured(format!("something else than wp-cron.php answers (HTTP {status})"))
+            }),
+        }
+    }
+
+    /// What a web server has to say, whoever stands behind it.
+    fn refusal_of_the_server(&self, beginning: &[u8], stderr: &[u8]) -> Option<Failure> {
+        let reason = match self.status {
+            503 | 429 if self.retry_after_s.is_some() => {
+                return Some(Failure::Maintenance { retry_after_s: self.retry_after_s });
+            }
+            500..=599 => return Some(Failure::ServerError(self.error(beginning, stderr))),
             300..=399 => {
                 let to = self.location.as_deref().unwrap_or("nowhere");
                 format!("it redirects to {} (HTTP {}), which is never followed; is `url` the home address?", text::safe(to), self.status)
             }
-            401 if contains(beginning, "E_AUTH") => {
-                KEYS_DIFFER.to_string()
-            }
             401 => "it asks for a password (HTTP 401); `basic_auth_file` names a file with user:password, and what it holds must be right".to_string(),
             403 => "it is forbidden (HTTP 403): a firewall, or a rule of the web server".to_string(),
-            404 if contains(stderr, "Primary script unknown") => {
-                "php-fpm does not find the plugin's file there (Primary script unknown); is `path` right as php-fpm sees it, and is the plugin installed?".to_string()
-            }
             413 => "the web server refuses the request's size (HTTP 413)".to_string(),
-            status if self.content_type.starts_with(FRAMES) && beginning.is_empty() => {
-                format!("the plugin's answer is empty (HTTP {status})")
-            }
-            _ if self.content_type.starts_with(FRAMES) => {
-                "the answer is not signed with this site's key: something between changed it, or the keys differ".to_string()
-            }
-            status if beginning.iter().all(u8::is_ascii_whitespace) => {
-                format!("the answer is empty (HTTP {status}); the plugin is not there, or not active")
-            }
-            status => format!(
-                "something else than the plugin answers (HTTP {status}, type {}): \"{}\"; the plugin is not there, or not active",
-                text::safe_cut(if self.content_type.is_empty() { "none" } else { &self.content_type }, 60),
-                text::safe_cut(text::lossy(beginning).trim(), 80)
-            ),
+            _ => return None,
         };
-        EndOfStream::Nothing(Failure::Misconfigured(reason))
+        Some(Failure::Misconfigured(reason))
+    }
+
+    fn something_else(&self, beginning: &[u8]) -> String {
+        let is_ours = self.content_type.starts_with(FRAMES);
+        let status = self.status;
+        if is_ours && beginning.is_empty() {
+            return format!("the plugin's answer is empty (HTTP {status})");
+        }
+        if is_ours {
+            return "the answer is not signed with this site's key: something between changed it, or the keys differ"
+                .to_string();
+        }
+        if beginning.iter().all(u8::is_ascii_whitespace) {
+            return format!("the answer is empty (HTTP {status}); the plugin is not there, or not active");
+        }
+        format!(
+            "something else than the plugin answers (HTTP {status}, type {}): \"{}\"; the plugin is not there, or not active",
+            text::safe_cut(if self.content_type.is_empty() { "none" } else { &self.content_type }, 60),
+            text::safe_cut(text::lossy(beginning).trim(), 80)
+        )
     }
 
     fn error(&self, beginning: &[u8], stderr: &[u8]) -> String {

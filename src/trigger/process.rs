@@ -72,6 +72,7 @@ impl Handle {
 pub struct Running {
     pub said: mpsc::Receiver<Said>,
     pub handle: Handle,
+    pub pid: Option<u32>,
 }
 
 impl Program {
@@ -85,6 +86,7 @@ impl Program {
             command.current_dir(folder);
         }
         let mut child = command.spawn()?;
+        let pid = child.id();
         let (tell, said) = mpsc::channel(16);
         let (order, orders) = mpsc::channel(4);
         let heard = Arc::new(Mutex::new(Instant::now()));
@@ -98,7 +100,7 @@ impl Program {
             owner.look_after(orders, [out, err]).await;
             drop(place);
         });
-        Ok(Running { said, handle: Handle(order) })
+        Ok(Running { said, handle: Handle(order), pid })
     }
 }
 

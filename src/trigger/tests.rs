@@ -10,6 +10,9 @@ use super::*;
 use crate::config::Address;
 use crate::protocol::signature::Key;
 
+mod wp_cli;
+mod wp_cron_php;
+
 const KEY: &str = "00112233445566778899aabbccddeeff102132435465768798a9bacbdcedfe0f";
 
 fn site(url: &str, trigger: config::Trigger) -> Arc<Site> {

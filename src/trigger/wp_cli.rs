@@ -5,7 +5,6 @@
 //! end of these words only: PHP may go on.
 
 use std::path::{Path, PathBuf};
-use std::process::ExitStatus;
 use std::sync::Arc;
 
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -35,7 +34,6 @@ pub struct Stream {
     running: Running,
     /// How it is called in messages.
     program: String,
-    is_php: bool,
     wp_cli: WpCli,
 }
 
@@ -65,7 +63,7 @@ impl Client {
         };
         let name = program.words.first().cloned().unwrap_or_default();
         let running = program.start(place).map_err(|error| EndOfStream::Nothing(not_started(&name, &error)))?;
-        Ok(Stream { running, program: name, is_php: self.wp_cli.wrapper.is_empty(), wp_cli: self.wp_cli.clone() })
+        Ok(Stream { running, program: name, wp_cli: self.wp_cli.clone() })
     }
 
     /// Neither a hook's name nor a key is ever among them.
@@ -95,23 +93,14 @@ impl Stream {
         match self.running.said.recv().await {
             Some(Said::Out(bytes)) => Chunk::Body(bytes),
             Some(Said::Err(bytes)) => Chunk::Stderr(bytes),
-            Some(Said::Ended(status)) => Chunk::End(EndOfStream::Ended(self.ended(status))),
+            Some(Said::Ended(status)) => Chunk::End(EndOfStream::Ended(Ended::of(&self.program, status, &self.wp_cli))),
             None => Chunk::End(EndOfStream::Reset("the answer is over".into())),
         }
     }
 
     /// To end the process itself; None where it is not PHP.
     pub fn handle(&self) -> Option<Handle> {
-        self.is_php.then(|| self.running.handle.clone())
-    }
-
-    fn ended(&self, status: ExitStatus) -> Ended {
-        Ended {
-            how: format!("`{}` ended with {status}", self.program),
-            is_php: self.is_php,
-            wp_cli: self.wp_cli.wp_cli.clone(),
-            user: self.wp_cli.user.as_ref().map(|user| user.name.clone()),
-        }
+        self.wp_cli.wrapper.is_empty().then(|| self.running.handle.clone())
     }
 }
 

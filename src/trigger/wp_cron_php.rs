@@ -1,33 +1,238 @@
-//! stub
-use std::sync::Arc;
+//! The trigger for a site without the plugin: WordPress's own way to run what is due. One pass, and what can be said about it,
+//! which is little: [`unknown`].
 
-use crate::config::Site;
+use std::path::Path;
+use std::process::ExitStatus;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::ended::Ended;
+use super::process::{Ending, Handle, Program, Running, Said};
+use super::{Chunk, EndOfStream, http, wp_cli};
+use crate::clock;
+use crate::config::{self, Site, WpCli, WpCronPhp};
 use crate::outcome::{Failure, Outcome};
 
-pub struct End {
-    pub outcome: Outcome,
-    pub reason: Option<String>,
-    pub note: Option<String>,
-    pub failure: Option<Failure>,
-    pub output: String,
-    pub output_dropped: u64,
-    pub ms: i64,
-    pub pid: Option<i64>,
-}
+/// So much of a pass's output is kept; the rest is counted.
+const KEPT_OUTPUT: usize = 64 * 1024;
+/// How long core believes a `.maintenance` file.
+const MAINTENANCE_S: i64 = 600;
+const RAN: &str =
+    "WP-CLI ran what was due; it does not say which event failed inside, or whether a page view ran the same one";
+const ANSWERED: &str = "it answered; wp-cron.php does not say whether its events ended, failed or overlapped";
 
-pub async fn run(_site: &Arc<Site>) -> End {
-    End {
-        outcome: Outcome::Failed,
-        reason: None,
-        note: None,
-        failure: None,
-        output: String::new(),
-        output_dropped: 0,
-        ms: 0,
-        pid: None,
+/// What `status` and the README say about a site that is looked after in this way.
+pub fn unknown(site: &Site) -> &'static str {
+    match &site.trigger {
+        config::Trigger::WpCronPhp(WpCronPhp::Http(_)) => {
+            "without the plugin nobody says whether an event ended, which failed, or whether one overlapped itself: wp-cron.php answers before its events have run"
+        }
+        config::Trigger::WpCronPhp(WpCronPhp::WpCli(_)) => {
+            "without the plugin nobody says which event of a pass failed, or whether a page view ran the same event at the same time"
+        }
+        _ => "",
     }
 }
 
-pub fn unknown(_site: &Site) -> &'static str {
-    ""
+/// How a pass ended, as far as it can be known.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PassEnd {
+    pub outcome: Outcome,
+    pub failure: Option<Failure>,
+    /// Why it was skipped.
+    pub reason: Option<String>,
+    pub note: Option<String>,
+    pub output: String,
+    pub output_dropped: u64,
+    pub ms: i64,
+    /// WP-CLI's process, or the words in front of it.
+    pub pid: Option<i64>,
+}
+
+impl PassEnd {
+    fn new(outcome: Outcome) -> Self {
+        Self {
+            outcome,
+            failure: None,
+            reason: None,
+            note: None,
+            output: String::new(),
+            output_dropped: 0,
+            ms: 0,
+            pid: None,
+        }
+    }
+
+    fn failed(failure: Failure) -> Self {
+        match failure {
+            Failure::Maintenance { .. } => {
+                let reason = Some("the site is in maintenance mode".to_string());
+                Self { failure: Some(failure), reason, ..Self::new(Outcome::Skipped) }
+            }
+            Failure::TimedOut(_) => Self { failure: Some(failure), ..Self::new(Outcome::TimedOut) },
+            failure => Self { failure: Some(failure), ..Self::new(Outcome::Failed) },
+        }
+    }
+}
+
+/// Runs what is due, once; takes at most the site's `timeout`.
+pub async fn run(site: &Arc<Site>) -> PassEnd {
+    let started = clock::steady_ms();
+    let mut output = Output::default();
+    let end = match &site.trigger {
+        config::Trigger::WpCronPhp(WpCronPhp::Http(door)) => {
+            match tokio::time::timeout(site.timeout, over_http(site, door, &mut output)).await {
+                Ok(end) => end,
+                Err(_) => PassEnd::failed(Failure::TimedOut(clock::millis(site.timeout))),
+            }
+        }
+        config::Trigger::WpCronPhp(WpCronPhp::WpCli(wp_cli)) => through_wp_cli(site, wp_cli, &mut output).await,
+        _ => PassEnd::failed(Failure::Misconfigured("its trigger is not `wp-cron.php`".into())),
+    };
+    let ms = clock::steady_ms() - started;
+    PassEnd { ms, output: crate::text::lossy(&output.kept), output_dropped: output.dropped, ..end }
+}
+
+#[derive(Default)]
+struct Output {
+    kept: Vec<u8>,
+    dropped: u64,
+}
+
+impl Output {
+    fn push(&mut self, bytes: &[u8]) {
+        let room = KEPT_OUTPUT.saturating_sub(self.kept.len()).min(bytes.len());
+        self.kept.extend_from_slice(bytes.get(..room).unwrap_or_default());
+        self.dropped += u64::try_from(bytes.len() - room).unwrap_or(0);
+    }
+}
+
+/// As core's own page views do it, but that the answer is waited for and read.
+async fn over_http(site: &Arc<Site>, door: &config::Http, output: &mut Output) -> PassEnd {
+    let sent = match http::Client::new(site, door) {
+        Ok(client) => client.get_wp_cron_php().await,
+        Err(failure) => Err(EndOfStream::Nothing(failure)),
+    };
+    let mut stream = match sent {
+        Ok(stream) => stream,
+        Err(end) => return PassEnd::failed(end.failure()),
+    };
+    let mut head = None;
+    let end = loop {
+        match stream.next().await {
+            Chunk::Head(seen) => head = Some(seen),
+            Chunk::Body(bytes) | Chunk::Stderr(bytes) => output.push(&bytes),
+            Chunk::End(end) => break end,
+        }
+    };
+    match (head, end) {
+        (Some(head), _) if head.status != 200 => PassEnd::failed(head.explain_wp_cron_php(&output.kept)),
+        (_, EndOfStream::HttpEnd { .. }) => PassEnd { note: Some(ANSWERED.to_string()), ..PassEnd::new(Outcome::Ok) },
+        (_, end) => PassEnd::failed(end.failure()),
+    }
+}
+
+async fn through_wp_cli(site: &Site, wp_cli: &WpCli, output: &mut Output) -> PassEnd {
+    let path = site.path.clone().unwrap_or_default();
+    // WP-CLI itself does not care, and would run events over half a copy of WordPress.
+    if is_in_maintenance(&path, clock::now_ms() / 1000) {
+        return PassEnd::failed(Failure::Maintenance { retry_after_s: None });
+    }
+    let mut words = [wp_cli::in_front(wp_cli), wp_cli::php(wp_cli)].concat();
+    words.push(wp_cli.wp_cli.clone());
+    words.extend(["cron", "event", "run", "--due-now"].map(str::to_string));
+    words.extend([format!("--path={}", path.display()), format!("--url={}", site.url), "--no-color".to_string()]);
+    let program = Program {
+        words,
+        env: wp_cli::environment(wp_cli),
+        folder: wp_cli::folder(site),
+        input: Vec::new(),
+        ends_unheard: false,
+    };
+    let name = program.words.first().cloned().unwrap_or_default();
+    let mut running = match program.start(None) {
+        Ok(running) => running,
+        Err(error) => return PassEnd::failed(wp_cli::not_started(&name, &error)),
+    };
+    let pid = running.pid.map(i64::from);
+    let read = read(&mut running, site, output).await;
+    let ended = Ended::of(&name, read.status, wp_cli);
+    PassEnd { pid, ..judged(&read, ended, site.timeout, output) }
+}
+
+struct Read {
+    status: ExitStatus,
+    stderr: Output,
+    is_late: bool,
+}
+
+/// To the end of the process, which comes at its time limit where not before.
+async fn read(running: &mut Running, site: &Site, output: &mut Output) -> Read {
+    let mut stderr = Output::default();
+    let mut is_late = false;
+    let mut limit = std::pin::pin!(tokio::time::sleep(site.timeout));
+    loop {
+        tokio::select! {
+            said = running.said.recv() => match said {
+                Some(Said::Out(bytes)) => output.push(&bytes),
+                Some(Said::Err(bytes)) => stderr.push(&bytes),
+                Some(Said::Ended(status)) => return Read { status, stderr, is_late },
+                None => return Read { status: ExitStatus::default(), stderr, is_late },
+            },
+            () = &mut limit, if !is_late => {
+                is_late = true;
+                tokio::spawn(end(running.handle.clone(), site.name.clone()));
+            }
+        }
+    }
+}
+
+async fn end(process: Handle, site: String) {
+    tracing::warn!(site, "a pass of WP-CLI has reached its time limit; its process is ended");
+    if process.end().await == Ending::NotPermitted {
+        tracing::warn!(
+            site,
+            "the process of that pass belongs to another user and could not be ended; CAP_KILL is needed"
+        );
+    }
+}
+
+fn judged(read: &Read, ended: Ended, limit: Duration, output: &Output) -> PassEnd {
+    let is_php = ended.is_php;
+    match () {
+        () if read.status.success() => PassEnd { note: Some(RAN.to_string()), ..PassEnd::new(Outcome::Ok) },
+        () if read.is_late => {
+            let note = (!is_php).then(|| "what stood in front of PHP was ended; PHP itself may go on".to_string());
+            PassEnd { note, ..PassEnd::failed(Failure::TimedOut(clock::millis(limit))) }
+        }
+        () => PassEnd::failed(ended.explain(&output.kept, &read.stderr.kept).failure()),
+    }
+}
+
+/// Core's own rule, as far as it can be followed without PHP: a mark that is ten minutes old was forgotten.
+fn is_in_maintenance(path: &Path, now_s: i64) -> bool {
+    let Ok(text) = std::fs::read(path.join(".maintenance")) else { return false };
+    let text = crate::text::lossy(&text);
+    let after = text.split_once("$upgrading").map(|(_, rest)| rest.trim_start_matches([' ', '=']));
+    let digits: String = after.unwrap_or_default().chars().take_while(char::is_ascii_digit).collect();
+    // Where a program stands instead of a number it is there to keep people out.
+    digits.parse::<i64>().map_or(true, |since| now_s - since < MAINTENANCE_S)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_of_maintenance_is_believed_for_ten_minutes() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |text: &str| {
+            std::fs::write(folder.path().join(".maintenance"), text).unwrap();
+            is_in_maintenance(folder.path(), 10_000)
+        };
+        assert!(at("<?php $upgrading = 9401; ?>") && at("<?php $upgrading=10500;") && at("<?php $upgrading = time();"));
+        assert!(!at("<?php $upgrading = 9400; ?>"));
+        std::fs::remove_file(folder.path().join(".maintenance")).unwrap();
+        assert!(!is_in_maintenance(folder.path(), 10_000));
+    }
 }

@@ -1,0 +1,196 @@
+//! Processes that end as they like. A script stands for PHP: it gets the same words and the same request.
+
+use std::os::unix::fs::PermissionsExt;
+
+use super::*;
+use crate::config::WpCli;
+
+struct Fake {
+    folder: tempfile::TempDir,
+    trigger: Trigger,
+}
+
+fn fake(script: &str, change: impl FnOnce(&mut WpCli)) -> Fake {
+    let folder = tempfile::tempdir().unwrap();
+    let php = folder.path().join("php");
+    std::fs::write(&php, format!("#!/bin/sh\ncd {}\n{script}\n", folder.path().display())).unwrap();
+    std::fs::set_permissions(&php, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let mut wp_cli = WpCli {
+        php: php.display().to_string(),
+        wp_cli: folder.path().join("wp").display().to_string(),
+        ini: vec!["memory_limit=512M".into()],
+        user: None,
+        wrapper: Vec::new(),
+    };
+    change(&mut wp_cli);
+    let trigger = Trigger::new(&site("https://shop.example/blog", config::Trigger::WpCli(wp_cli))).unwrap();
+    Fake { folder, trigger }
+}
+
+async fn end_of(script: &str) -> EndOfStream {
+    read(&fake(script, |_| {}).trigger).await.1
+}
+
+#[tokio::test]
+async fn the_request_comes_on_stdin_and_nothing_of_it_in_the_words() {
+    let fake = fake("echo \"$@\" > words; env > env; cat > stdin", |_| {});
+    let (_, end) = read(&fake.trigger).await;
+    assert!(end.is_over(), "{end:?}");
+    let written = |name: &str| std::fs::read_to_string(fake.folder.path().join(name)).unwrap();
+    assert_eq!(
+        written("words").trim_end(),
+        format!(
+            "-d memory_limit=512M {}/wp cron-runner due --path=/var/www/shop --url=https://shop.example/blog --no-color",
+            fake.folder.path().display()
+        )
+    );
+    let stdin = written("stdin");
+    let lines: Vec<&str> = stdin.splitn(4, '\n').collect();
+    assert!(lines[0].starts_with("v=1;site=shop;kid="), "{stdin}");
+    assert_eq!(lines[1..], ["/blog/?wp-cron-runner=due", "shop.example", "{}"]);
+    assert!(!stdin.contains(KEY));
+    let allowed = ["HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ", "TMPDIR", "PATH", "PWD", "SHLVL", "_", "OLDPWD"];
+    let env = written("env");
+    let stray: Vec<&str> = env.lines().filter_map(|line| line.split('=').next()).collect();
+    assert!(stray.iter().all(|name| allowed.contains(name)), "{stray:?}");
+}
+
+#[tokio::test]
+async fn frames_come_between_other_output() {
+    // The frame is made by this test: the script sends its nonce's answer back.
+    let script = "read -r signature; echo \"$signature\" > nonce.new; mv nonce.new nonce; while [ ! -e frame ]; do sleep 0.01; done; printf noise; cat frame; printf more";
+    let fake = fake(script, |_| {});
+    let folder = fake.folder.path().to_path_buf();
+    let answer = tokio::task::spawn_blocking(move || {
+        while !folder.join("nonce").exists() {
+            std::thread::yield_now();
+        }
+        let nonce = nonce_in(&std::fs::read(folder.join("nonce")).unwrap());
+        std::fs::write(folder.join("frame.new"), frame(&nonce, 0)).unwrap();
+        std::fs::rename(folder.join("frame.new"), folder.join("frame")).unwrap();
+    });
+    let (seen, end) = read(&fake.trigger).await;
+    answer.await.unwrap();
+    assert_eq!(seen, "noise<7>more");
+    assert!(matches!(&end, EndOfStream::Ended(ended) if ended.is_php) && end.is_over(), "{end:?}");
+}
+
+#[tokio::test]
+async fn what_ends_without_a_frame_is_named() {
+    let table = [
+        ("echo '{\"error\":\"E_AUTH\"}'", "Nothing(Misconfigured", "differ"),
+        ("echo '{\"error\":\"E_MAINTENANCE\"}'", "Nothing(Maintenance", ""),
+        ("echo '{\"error\":\"E_NO_WORDPRESS\"}'", "Nothing(Misconfigured", "no WordPress"),
+        (
+            "echo \"Error: 'cron-runner' is not a registered wp command.\" >&2; exit 1",
+            "Nothing(Misconfigured",
+            "not there, or not active",
+        ),
+        (
+            "echo 'Error: This does not seem to be a WordPress installation.' >&2; exit 1",
+            "Nothing(Misconfigured",
+            "`path`",
+        ),
+        ("echo 'Error: Error establishing a database connection' >&2; exit 1", "Nothing(ServerError", "database"),
+        (
+            "echo \"Error: YIKES! It looks like you're running this as root.\" >&2; exit 1",
+            "Nothing(Misconfigured",
+            "`user`",
+        ),
+        ("echo 'Could not open input file: /opt/wp'; exit 1", "Nothing(Misconfigured", "/opt/wp"),
+        (
+            "echo 'PHP Warning:  x' >&2; echo 'PHP Fatal error:  boom in y' >&2; exit 255",
+            "Ended",
+            "exit status: 255: PHP Fatal error:  boom",
+        ),
+        ("kill -9 $$", "Ended", "signal: 9"),
+        ("exit 0", "Ended", "exit status: 0"),
+    ];
+    for (script, kind, word) in table {
+        let end = format!("{:?}", end_of(script).await);
+        assert!(end.starts_with(kind) && end.contains(word), "{script}: {end}");
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_started_is_named() {
+    let (_, end) = read(&fake("", |wp_cli| wp_cli.php = "/nowhere/php".into()).trigger).await;
+    assert!(format!("{end:?}").contains("`/nowhere/php` cannot be started: there is no such program"), "{end:?}");
+    let (_, end) = read(&fake("", |wp_cli| wp_cli.php = "/etc/passwd".into()).trigger).await;
+    assert!(format!("{end:?}").contains("not executable"), "{end:?}");
+    let fake = fake("cat \"$3\"", |_| {});
+    std::fs::write(fake.folder.path().join("wp"), "#!/bin/bash\nexec wp \"$@\"\n").unwrap();
+    let (_, end) = read(&fake.trigger).await;
+    assert!(format!("{end:?}").contains("is a shell script"), "{end:?}");
+}
+
+#[tokio::test]
+async fn the_end_of_words_in_front_of_php_proves_nothing() {
+    let fake = fake("exit 1", |wp_cli| wp_cli.wrapper = vec!["/usr/bin/env".into(), "X=1".into()]);
+    let (_, end) = read(&fake.trigger).await;
+    assert!(matches!(&end, EndOfStream::Ended(ended) if !ended.is_php), "{end:?}");
+    assert!(!end.is_over() && fake.trigger.call(Call::Run, &serde_json::json!({})).await.process().is_none());
+}
+
+#[tokio::test]
+async fn a_process_that_was_left_behind_does_not_hold_the_answer_up() {
+    let began = std::time::Instant::now();
+    let (seen, end) = read(&fake("echo said; sleep 30 &", |_| {}).trigger).await;
+    assert!(end.is_over() && seen == "said\n", "{seen} {end:?}");
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn a_flood_comes_through_and_one_that_nobody_reads_stops_nobody() {
+    let flood = fake("head -c 20000000 /dev/zero; echo x > done", |_| {});
+    let mut answer = flood.trigger.call(Call::Run, &serde_json::json!({})).await;
+    let mut total = 0;
+    while let Item::Output(bytes) = answer.next().await {
+        total += bytes.len();
+    }
+    assert_eq!(total, 20_000_000);
+    std::fs::remove_file(flood.folder.path().join("done")).unwrap();
+    drop(flood.trigger.call(Call::Run, &serde_json::json!({})).await);
+    let until = std::time::Instant::now() + Duration::from_secs(10);
+    while !flood.folder.path().join("done").exists() && std::time::Instant::now() < until {
+        tokio::task::yield_now().await;
+    }
+    assert!(flood.folder.path().join("done").exists(), "it waits for a reader");
+}
+
+#[tokio::test]
+async fn a_short_call_that_takes_too_long_is_ended() {
+    let slow = fake("echo $$ > pid.new; mv pid.new pid; exec sleep 60", |_| {});
+    let failure = slow.trigger.ask(Call::Due, &serde_json::json!({}), Duration::from_millis(500)).await.unwrap_err();
+    assert_eq!(failure, Failure::TimedOut(500));
+    let pid = std::fs::read_to_string(slow.folder.path().join("pid")).unwrap();
+    let until = std::time::Instant::now() + Duration::from_secs(5);
+    let lives = || std::path::Path::new(&format!("/proc/{}", pid.trim())).exists();
+    while lives() && std::time::Instant::now() < until {
+        tokio::task::yield_now().await;
+    }
+    assert!(!lives(), "it goes on");
+}
+
+#[tokio::test]
+async fn the_process_of_a_run_is_ended_with_all_that_it_started() {
+    let run = fake("sleep 60 & echo $! > child.new; mv child.new child; wait", |_| {});
+    let mut answer = run.trigger.call(Call::Run, &serde_json::json!({})).await;
+    let process = answer.process().unwrap();
+    let child = run.folder.path().join("child");
+    while !child.exists() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(process.end().await, process::Ending::Ended);
+    let Item::End(EndOfStream::Ended(ended)) = answer.next().await else { panic!("no end") };
+    assert!(ended.how.contains("signal: 15"), "{ended:?}");
+    let stat = format!("/proc/{}/stat", std::fs::read_to_string(child).unwrap().trim());
+    let is_gone = || std::fs::read_to_string(&stat).map_or(true, |stat| stat.contains(") Z "));
+    let until = std::time::Instant::now() + Duration::from_secs(5);
+    while !is_gone() && std::time::Instant::now() < until {
+        tokio::task::yield_now().await;
+    }
+    assert!(is_gone(), "what it started goes on");
+    // Long over: nothing is signalled any more.
+    assert_eq!(process.end().await, process::Ending::Ended);
+}

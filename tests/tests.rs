@@ -7,6 +7,7 @@
 
 mod calls;
 mod commands;
+mod control;
 mod kills;
 mod layers;
 mod merge;
@@ -15,5 +16,6 @@ mod outcomes;
 mod page_views;
 mod plugin_lifecycle;
 mod real_parts;
+mod reload;
 mod safety;
 mod support;

@@ -53,7 +53,8 @@ async fn set_pause(config: &Config, name: &str, pause: Option<Pause>, json: bool
     let until = pause.and_then(|pause| pause.until);
     let word = if pause.is_some() { "pause" } else { "resume" };
     let path = format!("/v1/sites/{name}/{word}");
-    let is_told = client::post(config, site, &path, &json!({"until_ms": until})).await?.is_some();
+    let body = if pause.is_some() { json!({"until_ms": until}) } else { json!({}) };
+    let is_told = client::post(config, site, &path, &body).await?.is_some();
     if !is_told {
         remember(config, name, pause)?;
     }

@@ -149,3 +149,147 @@ impl State {
         Some(if self.next == self.asked { at.max(self.ask_again) } else { at })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outcome::Failure;
+    use crate::schedule::Schedule;
+    use crate::site::{Pause, RunEnd, Seen};
+
+    /// A full hour: 2023-11-14T22:00:00Z.
+    const T: i64 = 1_699_999_200_000;
+    const MINUTE: i64 = 60_000;
+
+    fn state(expression: Option<&str>, has_plugin: bool) -> State {
+        let schedule = expression.map(|text| Schedule::parse(text, jiff::tz::TimeZone::UTC).unwrap());
+        State::new(T, Limits { lanes: 2, rescan_ms: 10 * MINUTE, schedule, has_plugin }, None)
+    }
+
+    fn owner(expression: &str, next_s: i64) -> State {
+        let mut state = state(Some(expression), true);
+        let seen = Seen { next: Some(next_s), ..Seen::default() };
+        state.taken(T, 7, seen.clone(), Vec::new());
+        state.looked(T, seen, Vec::new());
+        state
+    }
+
+    #[test]
+    fn what_is_due_waits_for_the_next_pass_and_the_pass_lasts_until_nothing_is_due() {
+        let due_s = T / 1000 + 60;
+        let mut state = owner("*/5 * * * *", due_s);
+        assert_eq!(state.wants(T + MINUTE + 2), Want::Nothing { until: T + 2 * MINUTE + 2 });
+        assert_eq!(state.wants(T + 4 * MINUTE + 2), Want::Nothing { until: T + 5 * MINUTE });
+        state.tick(T + 5 * MINUTE);
+        assert_eq!(state.wants(T + 5 * MINUTE), Want::Run);
+        let sent = state.run_started(T + 5 * MINUTE);
+        let rest = Seen { due: 3, oldest: Some(due_s + 1), ..Seen::default() };
+        state.run_ended(T + 6 * MINUTE, RunEnd { sent, claimed: 1, seen: Some(rest), ..RunEnd::default() });
+        state.tick(T + 6 * MINUTE);
+        assert_eq!(state.wants(T + 6 * MINUTE), Want::Run, "the pass goes on");
+        let sent = state.run_started(T + 6 * MINUTE);
+        let none = Seen { next: Some(T / 1000 + 400), ..Seen::default() };
+        state.run_ended(T + 6 * MINUTE, RunEnd { sent, claimed: 3, seen: Some(none), ..RunEnd::default() });
+        state.tick(T + 6 * MINUTE);
+        assert_eq!(state.wants(T + 9 * MINUTE + 2), Want::Nothing { until: T + 10 * MINUTE });
+    }
+
+    #[test]
+    fn trouble_does_not_end_a_pass() {
+        let mut state = owner("*/5 * * * *", T / 1000 + 60);
+        state.tick(T + 5 * MINUTE);
+        let sent = state.run_started(T + 5 * MINUTE);
+        let failure = Some(Failure::QueueFull);
+        state.run_ended(T + 5 * MINUTE, RunEnd { sent, failure, ..RunEnd::default() });
+        state.tick(T + 5 * MINUTE + 500);
+        let seen = Seen { due: 1, oldest: Some(T / 1000 + 60), ..Seen::default() };
+        state.looked(T + 5 * MINUTE + 1000, seen, Vec::new());
+        state.tick(T + 5 * MINUTE + 1000);
+        assert_eq!(state.wants(T + 5 * MINUTE + 1000), Want::Run);
+    }
+
+    #[test]
+    fn a_site_without_the_plugin_is_passed_at_its_times_and_never_beside_itself() {
+        let mut state = state(Some("*/5 * * * *"), false);
+        assert_eq!(state.wants(T), Want::Nothing { until: T + 5 * MINUTE });
+        state.tick(T + 5 * MINUTE);
+        assert_eq!((state.wants(T + 5 * MINUTE), state.pass_began()), (Want::Run, Some(T + 5 * MINUTE)));
+        let sent = state.run_started(T + 5 * MINUTE);
+        state.tick(T + 11 * MINUTE);
+        assert_eq!(state.wants(T + 11 * MINUTE), Want::Nothing { until: T + 12 * MINUTE }, "it still runs");
+        state.run_ended(T + 12 * MINUTE, RunEnd { sent, claimed: 1, ..RunEnd::default() });
+        state.tick(T + 12 * MINUTE);
+        assert_eq!(state.wants(T + 12 * MINUTE), Want::Run, "what was missed meanwhile, once");
+        let failure = Some(Failure::NotReached("refused".into()));
+        let sent = state.run_started(T + 12 * MINUTE);
+        state.run_ended(T + 12 * MINUTE, RunEnd { sent, failure, ..RunEnd::default() });
+        assert_eq!(state.wants(T + 12 * MINUTE), Want::Nothing { until: T + 15 * MINUTE }, "no storm: the next time");
+    }
+
+    #[test]
+    fn once_passes_a_site_without_the_plugin_one_time() {
+        let mut state = state(None, false);
+        assert_eq!((state.wants(T), state.has_nothing_due(T)), (Want::Run, false));
+        let sent = state.run_started(T);
+        state.run_ended(T, RunEnd { sent, claimed: 1, ..RunEnd::default() });
+        state.tick(T + MINUTE);
+        assert!(state.has_nothing_due(T) && state.wants(T + MINUTE) != Want::Run);
+    }
+
+    #[test]
+    fn a_pause_stops_starts_and_nothing_else_until_its_time() {
+        let mut state = owner_due();
+        state.set_pause(Some(Pause { until: None }));
+        assert_eq!(state.wants(T + MINUTE), Want::Nothing { until: T + 2 * MINUTE });
+        assert_eq!(state.wants(T + 10 * MINUTE), Want::Look, "page-load cron must stay off");
+        state.set_pause(Some(Pause { until: Some(T + 90_000) }));
+        assert_eq!(state.wants(T + MINUTE), Want::Nothing { until: T + 90_000 });
+        state.tick(T + 90_000);
+        assert_eq!(state.wants(T + 90_000), Want::Run);
+        state.set_pause(Some(Pause { until: None }));
+        state.set_pause(None);
+        assert_eq!(state.wants(T + 90_000), Want::Run);
+    }
+
+    fn owner_due() -> State {
+        let mut state = state(None, true);
+        let seen = Seen { due: 1, oldest: Some(T / 1000), ..Seen::default() };
+        state.taken(T, 7, seen.clone(), Vec::new());
+        state.looked(T, seen, Vec::new());
+        state
+    }
+
+    #[test]
+    fn a_changed_schedule_counts_from_now_and_a_changed_grace_is_told_when_nothing_runs() {
+        let mut state = owner("0 3 * * *", T / 1000 + 60);
+        let limits = Limits {
+            lanes: 2,
+            rescan_ms: 10 * MINUTE,
+            schedule: Some(Schedule::parse("*/7 * * * *", jiff::tz::TimeZone::UTC).unwrap()),
+            has_plugin: true,
+        };
+        let sent = state.run_started(T);
+        state.reconfigured(T, limits, true);
+        state.looked(T, Seen { next: Some(T / 1000 + 60), ..Seen::default() }, Vec::new());
+        assert_eq!(state.wants(T), Want::Nothing { until: T + MINUTE }, "a take-over would refuse what runs");
+        state.run_ended(T, RunEnd { sent, epoch: 7, claimed: 1, ..RunEnd::default() });
+        assert_eq!(state.wants(T), Want::Take);
+        state.taken(T, 8, Seen { next: Some(T / 1000 + 60), ..Seen::default() }, Vec::new());
+        state.looked(T, Seen { next: Some(T / 1000 + 60), ..Seen::default() }, Vec::new());
+        assert_eq!(state.wants(T + 2 * MINUTE), Want::Nothing { until: T + 3 * MINUTE });
+        assert_eq!(state.wants(T + 3 * MINUTE), Want::Nothing { until: T + 4 * MINUTE });
+        state.tick(T + 7 * MINUTE);
+        assert_eq!(state.wants(T + 7 * MINUTE), Want::Run);
+    }
+
+    #[test]
+    fn a_run_of_before_the_take_over_does_not_send_the_site_away() {
+        let mut state = owner_due();
+        let sent = state.run_started(T);
+        state.taken(T, 8, Seen::default(), Vec::new());
+        let stale = Failure::Stale { name: "me".into(), expected_ms: None, epoch: Some(8) };
+        state.run_ended(T, RunEnd { sent, epoch: 7, failure: Some(stale), ..RunEnd::default() });
+        assert_eq!((state.epoch(), state.failure()), (Some(8), None));
+        assert_eq!(state.wants(T), Want::Look);
+    }
+}

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 #[derive(Debug)]
@@ -61,4 +62,27 @@ fn parse(answer: &[u8]) -> Option<Page> {
         .map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned()))
         .collect();
     Some(Page { status, headers, body: String::from_utf8_lossy(&answer[end + 4..]).into_owned() })
+}
+
+/// The header of a signed request, put together by PHP from the description of the protocol alone.
+pub fn signature(key: &str, site: &str, path: &str, host: &str, body: &[u8]) -> String {
+    const SIGN: &str = r#"
+        [, $key, $site, $path, $host] = $argv;
+        $body = stream_get_contents(STDIN);
+        $raw = hex2bin($key);
+        $kid = substr(hash('sha256', $raw), 0, 8);
+        $ts = (string) (int) (microtime(true) * 1000);
+        $nonce = bin2hex(random_bytes(16));
+        $host = strtolower(preg_replace('/:\d+$/', '', $host));
+        $text = implode("\n", ['wp-cron-runner/1', 'POST', $path, $host, $site, $kid, $ts, $nonce, hash('sha256', $body)]);
+        echo "v=1;site=$site;kid=$kid;ts=$ts;nonce=$nonce;sig=" . hash_hmac('sha256', $text, $raw);"#;
+    let mut php = Command::new("php")
+        .args(["-r", SIGN, "--", key, site, path, host])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("php");
+    php.stdin.take().expect("stdin").write_all(body).expect("the body");
+    let output = php.wait_with_output().expect("php");
+    String::from_utf8(output.stdout).expect("a header")
 }

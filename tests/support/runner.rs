@@ -40,6 +40,8 @@ pub struct Runner {
     pub config: PathBuf,
     sites: Vec<String>,
     port: Port,
+    /// For the daemon's environment.
+    pub environment: Vec<(String, String)>,
     pub dir: TestDir,
 }
 
@@ -77,6 +79,7 @@ impl Runner {
     pub fn start(&mut self) {
         let log = fs::File::options().create(true).append(true).open(self.dir.join("runner.log")).expect("runner.log");
         let mut command = self.command(account::SITE);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.arg("run").stdout(log.try_clone().expect("runner.log")).stderr(log);
         let mut process = Process::start("wp-cron-runner", &mut command);
         wait_for("the runner's /healthz", secs(15), || {
@@ -111,6 +114,33 @@ impl Runner {
         self.running().signal(signal);
     }
 
+    /// Another configuration, made from the one that is there.
+    pub fn rewrite_config(&self, change: impl Fn(String) -> String) {
+        let text = fs::read_to_string(&self.config).expect("config.toml");
+        fs::write(&self.config, change(text)).expect("config.toml");
+    }
+
+    /// SIGHUP, and the word of the log that tells its end.
+    pub fn reload(&mut self) -> String {
+        let words = |log: &str| log.matches("loaded anew").count() + log.matches("was not loaded").count();
+        let before = words(&self.log());
+        self.signal(Signal::HUP);
+        wait_for("the end of a reload", secs(15), || (words(&self.log()) > before).then(|| self.log()))
+    }
+
+    /// Signed with a site's own key, as its plugin does.
+    pub fn post_as_site(&self, site: &str, path: &str, body: &str) -> Page {
+        let file = self.home().join(format!("{site}.key"));
+        let key = fs::read_to_string(file).expect("the site's key");
+        self.post_with(key.trim(), site, path, body)
+    }
+
+    pub fn post_with(&self, key: &str, site: &str, path: &str, body: &str) -> Page {
+        let header = super::http::signature(key, site, path, &self.listen(), body.as_bytes());
+        http::request("POST", &self.listen(), path, &[("X-WP-Cron-Runner", &header)], body.as_bytes())
+            .unwrap_or_else(|error| panic!("POST {path}: {error}"))
+    }
+
     pub fn pid(&self) -> u32 {
         self.process.as_ref().expect("a runner that was started").pid()
     }
@@ -127,6 +157,12 @@ impl Runner {
     /// A command as the caller, who may be root: `plugin`, `init`.
     pub fn cli_as_caller(&self, arguments: &[&str]) -> Said {
         said(self.configured(Command::new(&self.binary)).args(arguments))
+    }
+
+    /// `status --watch --json`, a line each second.
+    pub fn watch_status(&self) -> std::process::Child {
+        let mut command = self.command(account::SITE);
+        command.args(["status", "--watch", "--json"]).stdout(Stdio::piped()).spawn().expect("the binary")
     }
 
     /// A command with `--json` that must succeed.
@@ -244,7 +280,7 @@ impl<'a> Builder<'a> {
         fs::set_permissions(&config, fs::Permissions::from_mode(0o640)).expect("config.toml's mode");
         account::give_to(account::SITE, &home);
         let sites = self.sites.iter().map(|site| site.name.clone()).collect();
-        let runner = Runner { process: None, binary, config, sites, port, dir };
+        let runner = Runner { process: None, binary, config, sites, port, environment: Vec::new(), dir };
         if self.with_plugin {
             runner.install_plugin();
         }

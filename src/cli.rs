@@ -44,6 +44,21 @@ pub enum Command {
     /// Install the plugin into a site, take it out, or show how it is there.
     #[command(subcommand)]
     Plugin(Plugin),
+    /// When does this crontab line come? Needs no configuration.
+    Next {
+        /// Five fields as in crontab(5), in quotes, or a nickname such as @daily.
+        #[arg(value_name = "EXPR", allow_hyphen_values = true)]
+        expression: String,
+        /// An IANA name such as Europe/Berlin; without it the zone of this machine.
+        #[arg(long, value_name = "TZ")]
+        timezone: Option<String>,
+        /// After this time, not after now: RFC 3339, or a wall time of the zone such as "2026-03-08 01:00".
+        #[arg(long, value_name = "TIME")]
+        from: Option<String>,
+        /// So many times, 1 to 1000.
+        #[arg(short, default_value_t = 5, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=1000))]
+        n: u16,
+    },
     /// What the runner does, site by site.
     Status {
         /// Again each second, until Ctrl-C.

@@ -26,7 +26,7 @@ use clap::Parser;
 use tracing::level_filters::LevelFilter;
 
 use cli::{Cli, Command, Plugin};
-use commands::{Stop, control, diagnose, exit, report, run, setup};
+use commands::{Stop, control, diagnose, exit, next, report, run, setup};
 use config::{Config, Secrets};
 use history::Filter;
 use run_site::decide::Decision;
@@ -73,6 +73,9 @@ async fn execute(cli: Cli) -> Result<u8, Stop> {
             setup::remove(&config(Secrets::MayBeMissing)?, &site, force, json).await
         }
         Command::Plugin(Plugin::Status { site }) => setup::status(&config(Secrets::MayBeMissing)?, &site, json).await,
+        Command::Next { expression, timezone, from, n } => {
+            next::next(&next::Ask { expression, timezone, from, n }, json, clock::now_ms())
+        }
         Command::Status { watch } => report::status(&config(Secrets::Needed)?, watch, json).await,
         Command::Events { site } => report::events(&config(Secrets::Needed)?, site.as_ref(), json).await,
         Command::History { site, failed, held, since, n } => {

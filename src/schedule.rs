@@ -58,7 +58,7 @@ pub struct Note {
 
 /// What cannot be read: `the field minute is "61"; expected 0 to 59`.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
-#[error("the {}{field} is \"{found}\"; expected {expected}", kind(field))]
+#[error("{} is \"{found}\"; expected {expected}", self.subject())]
 pub struct Wrong {
     pub field: &'static str,
     /// Safe to print, and not long.
@@ -73,10 +73,12 @@ impl Wrong {
     fn new(field: &'static str, found: &str, expected: impl Into<String>) -> Self {
         Self { field, found: text::safe_cut(found, 80), expected: expected.into() }
     }
-}
 
-fn kind(field: &str) -> &'static str {
-    if matches!(field, EXPRESSION | TIME_ZONE) { "" } else { "field " }
+    /// `the field minute`, `the expression`, `the time zone`
+    pub fn subject(&self) -> String {
+        let kind = if matches!(self.field, EXPRESSION | TIME_ZONE) { "" } else { "field " };
+        format!("the {kind}{}", self.field)
+    }
 }
 
 impl Schedule {

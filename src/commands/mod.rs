@@ -2,6 +2,7 @@
 
 pub mod control;
 pub mod diagnose;
+pub mod next;
 mod owner;
 mod plugin_files;
 pub mod report;

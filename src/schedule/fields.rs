@@ -123,8 +123,8 @@ fn five(expression: &str) -> Result<Fields, Wrong> {
 fn wrong_count(expression: &str, count: usize) -> Wrong {
     let expected = match count {
         0 => format!("{FIVE}; it is empty"),
-        6 | 7 => format!("{FIVE}; these are {count}: a crontab has no field for seconds, and none for years"),
-        _ => format!("{FIVE}; this is {count}"),
+        6 | 7 => format!("{FIVE}; it has {count}: a crontab has no field for seconds, and none for years"),
+        _ => format!("{FIVE}; it has {count}"),
     };
     Wrong::new(EXPRESSION, expression, expected)
 }

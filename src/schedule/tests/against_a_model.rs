@@ -97,7 +97,7 @@ fn says(list: &str, number: usize, low: usize, high: usize) -> bool {
             None if range == "*" => (low, high),
             None => (range.parse().unwrap(), range.parse().unwrap()),
         };
-        first <= number && number <= last && (number - first) % step == 0
+        first <= number && number <= last && (number - first).is_multiple_of(step)
     })
 }
 
@@ -110,7 +110,8 @@ fn model(line: &Line, minutes: &[Minute]) -> Vec<i64> {
     let mut starts = Vec::new();
     for minute in minutes {
         let ahead = minute.wall_min - served;
-        let large = ahead - 1 >= 3 * HOUR || 1 - ahead >= 3 * HOUR;
+        // From one minute to the next the wall goes one ahead; what is more or less is the change.
+        let large = (ahead - 1).abs() >= 3 * HOUR;
         let start = if line.wildcard || large || ahead == 1 {
             line.matches(minute.fields)
         } else {

@@ -1,8 +1,9 @@
-//! What crontab(5) says, worked out by hand (`table.rs`), what cron(8) does, by a model that walks every minute
+//! What crontab(5) says, worked out by hand (`table.rs`, `set_clock.rs`), what cron(8) does, by a model that walks every minute
 //! (`against_a_model.rs`), and what an owner counts on (`every_day.rs`).
 
 mod against_a_model;
 mod every_day;
+mod set_clock;
 mod table;
 
 use jiff::Timestamp;

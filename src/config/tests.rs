@@ -172,10 +172,14 @@ fn full_toml_shows_the_defaults() {
     let short = Fixture::new().read(SITE).unwrap();
     assert_eq!(full.runner.state_dir, short.runner.state_dir);
     assert_eq!(
-        (full.runner.listen, full.runner.max_parallel, full.runner.drain),
-        (short.runner.listen, short.runner.max_parallel, short.runner.drain)
+        (full.runner.listen, full.runner.max_parallel, full.runner.max_wp_cli, full.runner.drain),
+        (short.runner.listen, short.runner.max_parallel, short.runner.max_wp_cli, short.runner.drain)
     );
     assert_eq!((full.history.age, full.history.size), (short.history.age, short.history.size));
+    let Trigger::WpCli(wp_cli) = &full.sites[2].trigger else { panic!("{:?}", full.sites[2]) };
+    let text = "[[site]]\nname = \"shop\"\npath = \"/srv\"\nurl = \"https://shop.example\"\ntrigger = \"wp-cli\"\n";
+    let Trigger::WpCli(bare) = Fixture::new().read(text).unwrap().sites[0].trigger.clone() else { panic!() };
+    assert_eq!(*wp_cli, bare);
     let (full, short) = (&full.sites[0], &short.sites[0]);
     assert_eq!(
         (full.timeout, full.lanes, full.rescan, full.grace),

@@ -59,10 +59,7 @@ fn main() -> ExitCode {
 async fn execute(cli: Cli) -> Result<u8, Stop> {
     let (path, json) = (cli.config.as_path(), cli.json);
     let config = |secrets: Secrets| -> Result<Config, Stop> {
-        config::read(path, secrets).map_err(|refused| {
-            let styled = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-            commands::refused(&refused, styled)
-        })
+        config::read(path, secrets).map_err(|refused| commands::refused(&refused, json))
     };
     match cli.command {
         Command::Run => run::run(config(Secrets::Needed)?).await,

@@ -53,7 +53,7 @@ pub async fn check(path: &Path, connect: bool, json: bool) -> Result<u8, Stop> {
             print_json(&refused_findings(&refused))?;
             return Ok(exit::CONFIGURATION);
         }
-        Err(refused) => return Err(super::refused(&refused, false)),
+        Err(refused) => return Err(super::refused(&refused, json)),
     };
     let mut findings = vec![Finding::new("config", Judgement::Ok, format!("{}, {}", path.display(), count(&config)))];
     findings.extend(config.warnings.iter().map(|warning| Finding::new("config", Judgement::Warn, warning)));

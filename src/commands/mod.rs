@@ -53,9 +53,17 @@ impl From<Refusal> for Stop {
     }
 }
 
-/// Everything that is wrong with a configuration, as one refusal. In words it is shown at its places.
-pub fn refused(refused: &config::problem::Refused, styled: bool) -> Stop {
-    let stop = Stop::new(exit::CONFIGURATION, refused.render(styled).trim_end());
+/// Everything that is wrong with a configuration, as one refusal. For people it is shown at its places.
+pub fn refused(refused: &config::problem::Refused, json: bool) -> Stop {
+    let styled = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let failed = match json {
+        false => refused.render(styled),
+        true => {
+            let line = |problem: &config::problem::Problem| format!("{}: {}", refused.place(problem), problem.message);
+            refused.problems.iter().map(line).collect::<Vec<_>>().join("\n")
+        }
+    };
+    let stop = Stop::new(exit::CONFIGURATION, failed.trim_end());
     let first = refused.problems.iter().find(|problem| problem.level == config::problem::Level::Error);
     match first {
         Some(first) => stop.at(refused.place(first)).expected(&first.expected).next("`wp-cron-runner check`"),

@@ -58,6 +58,11 @@ impl<'a> Table<'a> {
         self.table.is_some_and(|table| table.contains_key(key))
     }
 
+    /// A text as it is written, unchecked.
+    pub fn plain_text(&self, key: &str) -> Option<String> {
+        self.table?.get(key)?.get_ref().as_str().map(str::to_string)
+    }
+
     /// Where the key's value stands; the table where it is not written.
     pub fn span_of(&self, key: &str) -> Range<usize> {
         self.table.and_then(|table| table.get(key)).map_or(self.span.clone(), Spanned::span)

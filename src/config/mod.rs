@@ -14,6 +14,7 @@ pub use units::duration;
 use std::fs;
 use std::io::Read;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -240,7 +241,13 @@ fn parse(path: &Path, source: String, secrets: Secrets) -> Result<Config, Refuse
     let (table, errors) = DeTable::parse_recoverable(&source);
     let problems = Problems::default();
     for error in &errors {
-        problems.add(Level::Error, error.span().unwrap_or(0..0), error.message().trim_end(), "TOML");
+        let (span, message) = (error.span().unwrap_or(0..0), error.message().trim_end());
+        match first_defined(&source, &span).filter(|_| message.starts_with("duplicate")) {
+            Some(line) => {
+                problems.add(Level::Error, span, format!("{message}, first defined on line {line}"), "it once");
+            }
+            None => problems.add(Level::Error, span, message, "TOML"),
+        }
     }
     let config =
         if errors.is_empty() { resolve(path, &Table::root(&table, &problems), &problems, secrets) } else { None };
@@ -257,6 +264,18 @@ fn parse(path: &Path, source: String, secrets: Secrets) -> Result<Config, Refuse
             Err(Refused { path: path.to_path_buf(), source, problems })
         }
     }
+}
+
+/// The line (from 1) where the key or table that is marked was written before. A key counts within its own table.
+fn first_defined(source: &str, span: &Range<usize>) -> Option<usize> {
+    let before = source.get(..span.start)?;
+    let line = before.rfind('\n').map_or(0, |end| end + 1);
+    let name = |line: &str| line.split('=').next().unwrap_or_default().trim().to_string();
+    let wanted = name(source.get(line..)?.lines().next()?);
+    let lines: Vec<&str> = source.get(..line)?.lines().collect();
+    let is_table = wanted.starts_with('[');
+    let from = lines.iter().rposition(|line| !is_table && line.trim_start().starts_with('[')).unwrap_or(0);
+    lines.iter().skip(from).position(|line| name(line) == wanted).map(|at| from + at + 1)
 }
 
 fn sentence(path: &Path, source: &str, problem: &Problem) -> String {

@@ -59,7 +59,9 @@ impl Reader<'_> {
             table.warn(table.span.clone(), message, "a grace of several times the rescan");
         }
         let host = self.host(url.as_ref());
-        let hooks = table.tables("hook").iter().filter_map(hook).collect();
+        let tables = table.tables("hook");
+        let hooks = tables.iter().filter_map(hook).collect();
+        warn_of_equal(&tables);
         let schedule = self.schedule(trigger.as_ref());
         table.finish();
         let (name, url) = (name?, url?.into_inner());
@@ -205,6 +207,23 @@ impl Reader<'_> {
                 self.table.wrong("timezone", span, &found, &wrong.expected);
                 None
             }
+        }
+    }
+}
+
+/// Both are shown, each at its line.
+fn warn_of_equal(tables: &[Table<'_>]) {
+    let names: Vec<Option<String>> = tables.iter().map(|table| table.plain_text("name")).collect();
+    for (number, table) in tables.iter().enumerate() {
+        let is_equal = |other: &usize| *other != number && names.get(*other) == names.get(number);
+        if let Some(Some(name)) = names.get(number)
+            && (0..names.len()).any(|other| is_equal(&other))
+        {
+            let message = format!(
+                "two [[site.hook]] have the name `{}`: of each key the first one counts",
+                text::safe_cut(name, 80)
+            );
+            table.warn(table.span.clone(), message, "one [[site.hook]] per name");
         }
     }
 }

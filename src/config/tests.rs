@@ -32,6 +32,9 @@ fn refused(text: &str) -> String {
 
 const SITE: &str = "[[site]]\nname = \"shop\"\npath = \"/var/www/shop\"\nurl = \"https://shop.example\"\nfastcgi = \"/run/fpm.sock\"\n";
 
+const WP_CLI: &str =
+    "[[site]]\nname = \"shop\"\npath = \"/srv/wp\"\nurl = \"https://shop.example\"\ntrigger = \"wp-cli\"\nX\n";
+
 #[test]
 fn a_short_file_is_enough() {
     let config = Fixture::new().read(SITE).unwrap();
@@ -92,7 +95,26 @@ fn what_cannot_be_meant_is_refused() {
         (format!("{SITE}schedule = \"0 3 * * *\"\ntimezone = \"Mars/X\"\n"), "`timezone` is \"Mars/X\""),
         (format!("{SITE}timezone = \"Europe/Berlin\"\n"), "`timezone` is there and `schedule` is"),
         (format!("{SITE}trigger = \"wp-cron.php\"\n"), "without the plugin nobody knows"),
-        (format!("{SITE}lanes = 2\nlanes = 3\n"), "duplicate key"),
+        (format!("{SITE}lanes = 2\nlanes = 3\n"), "config.toml:7:1 duplicate key, first defined on line 6"),
+        ("[runner]\nname = \"a\"\n[runner]\n".into(), "config.toml:3:2 duplicate key, first defined on line 1"),
+        (format!("{SITE}timeout = \"5\"\n"), "a duration such as"),
+        (SITE.replace("https:", "http:").replace("fastcgi = \"/run/fpm.sock\"\n", ""), "`insecure = true`"),
+        (SITE.replace("shop.example", "sh op.example"), "without a space"),
+        (SITE.replace("shop.example", "169.254.169.254"), "no site lives there"),
+        ("[runner]\nname = \"a\u{0}b\"\n".into(), "config.toml:2:"),
+        (WP_CLI.replace("X", "user = \"nobody-of-this-name\""), "the name of a user of this machine"),
+        (WP_CLI.replace("X", "user = \"root\""), "and not root's"),
+        (WP_CLI.replace("X", "user = \"0\""), "and not root's"),
+        (WP_CLI.replace("X", "user = \"$(id)\""), "`user` is \"$(id)\""),
+        (WP_CLI.replace("X", "user = \"nobody\"\nwp_command = [\"sudo\"]"), "`user` and `wp_command` are both there"),
+        (WP_CLI.replace("X", "wp_command = \"docker exec\""), "words that are put in front of PHP"),
+        (WP_CLI.replace("X", "wp_command = []"), "words that are put in front of PHP"),
+        (WP_CLI.replace("X", "ini = [\"-r echo\"]"), "name=value"),
+        (
+            WP_CLI.replace("/srv/wp", "/srv/$(id)").replace("X", "wp_command = [\"ssh\", \"web-2\"]"),
+            "a shell on the other side",
+        ),
+        (WP_CLI.replace("path = \"/srv/wp\"\n", "").replace("X", ""), "`path` is missing"),
         (format!("{SITE}lanes = 0\n"), "the number 0"),
         ("[[site]]\nname = \"shop\"\nurl = \"http://shop.example\"\n".into(), "in the clear"),
         (
@@ -124,6 +146,23 @@ fn what_is_legal_and_probably_not_meant_is_a_warning() {
     let config = Fixture::new().read(&format!("{SITE}rescan = \"10m\"\ngrace = \"1m\"\n")).unwrap();
     let [warning] = config.warnings.as_slice() else { panic!("{:?}", config.warnings) };
     assert!(warning.contains("config.toml:1:1") && warning.contains("page loads would run events"), "{warning}");
+}
+
+#[test]
+fn two_equal_hooks_are_named_at_both_lines() {
+    let hook = "[[site.hook]]\nname = \"wc_import\"\n";
+    let config = Fixture::new().read(&format!("{SITE}{hook}timeout = \"1h\"\n{hook}")).unwrap();
+    let [first, second] = config.warnings.as_slice() else { panic!("{:?}", config.warnings) };
+    assert!(first.contains("config.toml:6:1") && first.contains("`wc_import`"), "{first}");
+    assert!(second.contains("config.toml:9:1"), "{second}");
+}
+
+#[test]
+fn a_file_without_an_end_is_not_read() {
+    let fixture = Fixture::new();
+    let path = fixture.folder.path().join("long.toml");
+    fs::File::create(&path).unwrap().set_len(100_000_000).unwrap();
+    assert!(read(&path, Secrets::Needed).unwrap_err().to_string().contains("larger than 16 MiB"));
 }
 
 #[test]

@@ -182,8 +182,8 @@ impl Reader<'_> {
         if !wp_cli.wrapper.iter().any(is_ssh) {
             return;
         }
-        let path = self.table.text("path", "").map(Spanned::into_inner).unwrap_or_default();
-        let url = self.table.text("url", "").map(Spanned::into_inner).unwrap_or_default();
+        let path = self.table.plain_text("path").unwrap_or_default();
+        let url = self.table.plain_text("url").unwrap_or_default();
         let is_plain = |c: char| c.is_alphanumeric() || "/._-+=:,@%".contains(c);
         let words = [("path", path), ("url", url), ("php", wp_cli.php.clone()), ("wp_cli", wp_cli.wp_cli.clone())];
         let ini = wp_cli.ini.iter().map(|setting| ("ini", setting.clone()));

@@ -111,7 +111,7 @@ impl Scheduler {
             Order::Pause { site, until, answer } => self.pause(&site, Some(Pause { until }), answer),
             Order::Resume { site, answer } => self.pause(&site, None, answer),
             Order::Decide { site, run, decision, answer } => self.decide(&site, run, decision, answer),
-            Order::Reload { config, answer } => drop(answer.send(self.reload(*config))),
+            Order::Reload { config, answer } => drop(answer.send(self.reload(&config))),
         }
     }
 
@@ -158,7 +158,7 @@ impl Scheduler {
     }
 
     /// By difference: a site whose definition is the same is not touched, and runs go on as they were begun.
-    fn reload(&mut self, config: Config) -> Result<Changes, String> {
+    fn reload(&mut self, config: &Config) -> Result<Changes, String> {
         let reader = Reader::open(&self.state.history_file()).map_err(|error| error.to_string())?;
         let mut added: BTreeMap<String, (Arc<Site>, Facts)> = BTreeMap::new();
         // Whatever may fail comes first: a reload happens as a whole or not at all.
@@ -171,7 +171,7 @@ impl Scheduler {
         self.max_parallel = config.runner.max_parallel;
         self.drain = config.runner.drain;
         self.history.set_limits(&config.history);
-        self.places.resize(&config);
+        self.places.resize(config);
         for entry in self.entries.values_mut().filter(|entry| entry.removal.is_none()) {
             let name = entry.site.name.clone();
             let is_same_kind = |site: &Arc<Site>| site.has_plugin() == entry.site.has_plugin();

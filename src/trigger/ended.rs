@@ -58,6 +58,9 @@ impl Ended {
     fn what_is_wrong(&self, stdout: &[u8], stderr: &[u8]) -> Option<String> {
         let said = |words: &str| contains(stdout, words) || contains(stderr, words);
         let reason = match () {
+            () if said("{\"error\":\"E_AUTH\"}") && !self.is_php => format!(
+                "{KEYS_DIFFER}; or what stands in front of PHP does not hand its input on (`docker exec` and `kubectl exec` do with `-i`)"
+            ),
             () if said("{\"error\":\"E_AUTH\"}") => KEYS_DIFFER.to_string(),
             () if said("{\"error\":\"E_NO_WORDPRESS\"}") || said("does not seem to be a WordPress install") => {
                 "PHP finds no WordPress there; is `path` right, as PHP sees it?".to_string()
@@ -71,6 +74,9 @@ impl Ended {
             }
             () if said("YIKES! It looks like you're running this as root") => {
                 "WP-CLI would run as root, and give the site's code the whole machine; `user` names the one that the site belongs to".to_string()
+            }
+            () if contains(stderr, "setpriv: failed to execute") => {
+                format!("PHP cannot be started: {}", telling_line(stderr).unwrap_or_default())
             }
             () if self.user.is_some() && contains(stderr, "setpriv: ") => format!(
                 "to become `{}`, this process needs CAP_SETUID, CAP_SETGID and CAP_KILL, which config/wp-cron-runner-user.conf gives it under systemd; or leave `user` out and set `wp_command = [\"sudo\", \"-n\", \"-u\", \"{0}\"]` ({}: {})",

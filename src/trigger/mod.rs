@@ -6,6 +6,7 @@ mod fastcgi;
 mod head;
 mod http;
 pub mod process;
+mod rights;
 mod wp_cli;
 pub mod wp_cron_php;
 

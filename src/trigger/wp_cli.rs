@@ -11,18 +11,14 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::ended::Ended;
 use super::process::{Handle, Program, Running, Said};
+use super::rights::Rights;
 use super::{Chunk, EndOfStream, Request};
-use crate::config::{Site, User, WpCli};
+use crate::config::{Site, WpCli};
 use crate::outcome::Failure;
 use crate::protocol::Call;
 
 /// Short calls of all sites share these places: each is a process, and none is so urgent that a small host must choke on it.
 static SHORT_CALLS: Semaphore = Semaphore::const_new(4);
-
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-/// All that a child gets to see of our environment; nothing that holds a secret, and no WP_CLI_ALLOW_ROOT.
-const KEPT: [&str; 6] = ["HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ"];
-const KEPT_FOR_WRAPPERS: [&str; 4] = ["DOCKER_HOST", "KUBECONFIG", "SSH_AUTH_SOCK", "XDG_RUNTIME_DIR"];
 
 #[derive(Debug)]
 pub struct Client {
@@ -32,7 +28,6 @@ pub struct Client {
 
 pub struct Stream {
     running: Running,
-    /// How it is called in messages.
     program: String,
     wp_cli: WpCli,
 }
@@ -53,16 +48,17 @@ impl Client {
         request: &Request,
         place: Option<SemaphorePermit<'static>>,
     ) -> Result<Stream, EndOfStream> {
-        let words = self.words(call);
+        let rights = Rights::of(&self.site, &self.wp_cli).map_err(EndOfStream::Nothing)?;
         let program = Program {
-            words: [in_front(&self.wp_cli), words].concat(),
-            env: environment(&self.wp_cli),
+            words: [rights.words(), self.words(call)].concat(),
+            env: rights.environment(),
             folder: folder(&self.site),
             input: self.envelope(request),
             ends_unheard: call != Call::Run,
         };
-        let name = program.words.first().cloned().unwrap_or_default();
-        let running = program.start(place).map_err(|error| EndOfStream::Nothing(not_started(&name, &error)))?;
+        let first = program.words.first().cloned().unwrap_or_default();
+        let running = program.start(place).map_err(|error| EndOfStream::Nothing(not_started(&first, &error)))?;
+        let name = name(&self.wp_cli).to_string();
         Ok(Stream { running, program: name, wp_cli: self.wp_cli.clone() })
     }
 
@@ -104,6 +100,11 @@ impl Stream {
     }
 }
 
+/// What it is called in messages. setpriv(1) becomes PHP.
+pub fn name(wp_cli: &WpCli) -> &str {
+    wp_cli.wrapper.first().unwrap_or(&wp_cli.php)
+}
+
 /// PHP with its settings.
 pub fn php(wp_cli: &WpCli) -> Vec<String> {
     let mut words = vec![wp_cli.php.clone()];
@@ -111,49 +112,6 @@ pub fn php(wp_cli: &WpCli) -> Vec<String> {
         words.extend(["-d".to_string(), setting.clone()]);
     }
     words
-}
-
-/// What stands before PHP: another user's rights, fewer of ours, or the operator's own words. setpriv(1) becomes the program
-/// that it starts, so the process stays our child.
-pub fn in_front(wp_cli: &WpCli) -> Vec<String> {
-    let own = rustix::process::geteuid().as_raw();
-    let mut words: Vec<String> = Vec::new();
-    let user = wp_cli.user.as_ref().filter(|user| user.uid != own);
-    if user.is_some() || has_ambient_capabilities() {
-        words.push("setpriv".into());
-        if let Some(User { name, gid, .. }) = user {
-            words.extend(["--reuid".into(), name.clone(), "--regid".into(), gid.to_string(), "--init-groups".into()]);
-        }
-        // The right to become anybody is ours, not the site's.
-        words.extend(["--inh-caps=-all".into(), "--ambient-caps=-all".into(), "--".into()]);
-    }
-    words.extend(wp_cli.wrapper.iter().cloned());
-    words
-}
-
-fn has_ambient_capabilities() -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let set = status.lines().find_map(|line| line.strip_prefix("CapAmb:"));
-    set.is_some_and(|set| set.trim().chars().any(|digit| digit != '0'))
-}
-
-pub fn environment(wp_cli: &WpCli) -> Vec<(&'static str, String)> {
-    let own = |name: &'static str| Some((name, std::env::var(name).ok().filter(|value| !value.is_empty())?));
-    let mut kept: Vec<_> = KEPT.into_iter().filter_map(own).collect();
-    match &wp_cli.user {
-        Some(user) => {
-            kept.retain(|(name, _)| !["HOME", "USER", "LOGNAME"].contains(name));
-            kept.push(("HOME", user.home.display().to_string()));
-            kept.extend(["USER", "LOGNAME"].map(|name| (name, user.name.clone())));
-        }
-        // Another user could not write there.
-        None => kept.extend(own("TMPDIR")),
-    }
-    if !wp_cli.wrapper.is_empty() {
-        kept.extend(KEPT_FOR_WRAPPERS.into_iter().filter_map(own));
-    }
-    kept.push(own("PATH").unwrap_or_else(|| ("PATH", PATH.to_string())));
-    kept
 }
 
 /// The site's folder, where it is on this machine and open to us.
@@ -171,9 +129,11 @@ fn endpoint(path: &Path) -> Option<PathBuf> {
         .find(|file| file.is_file())
 }
 
-/// A path of this machine says nothing about another.
+/// A path of this machine says nothing about another. And root's looks go through WP-CLI, which asks who it is: nobody knows
+/// whether the words in front make it somebody else.
 fn is_elsewhere(wp_cli: &WpCli) -> bool {
-    wp_cli.wrapper.iter().any(|word| word.rsplit('/').next() == Some("ssh"))
+    let is_root = rustix::process::geteuid().is_root() && !wp_cli.wrapper.is_empty();
+    is_root || wp_cli.wrapper.iter().any(|word| word.rsplit('/').next() == Some("ssh"))
 }
 
 pub fn not_started(program: &str, error: &std::io::Error) -> Failure {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::ended::Ended;
 use super::process::{Ending, Handle, Program, Running, Said};
+use super::rights::Rights;
 use super::{Chunk, EndOfStream, http, wp_cli};
 use crate::clock;
 use crate::config::{self, Site, WpCli, WpCronPhp};
@@ -138,25 +139,29 @@ async fn through_wp_cli(site: &Site, wp_cli: &WpCli, output: &mut Output) -> Pas
     if is_in_maintenance(&path, clock::now_ms() / 1000) {
         return PassEnd::failed(Failure::Maintenance { retry_after_s: None });
     }
-    let mut words = [wp_cli::in_front(wp_cli), wp_cli::php(wp_cli)].concat();
+    let rights = match Rights::of(site, wp_cli) {
+        Ok(rights) => rights,
+        Err(failure) => return PassEnd::failed(failure),
+    };
+    let mut words = [rights.words(), wp_cli::php(wp_cli)].concat();
     words.push(wp_cli.wp_cli.clone());
     words.extend(["cron", "event", "run", "--due-now"].map(str::to_string));
     words.extend([format!("--path={}", path.display()), format!("--url={}", site.url), "--no-color".to_string()]);
     let program = Program {
         words,
-        env: wp_cli::environment(wp_cli),
+        env: rights.environment(),
         folder: wp_cli::folder(site),
         input: Vec::new(),
         ends_unheard: false,
     };
-    let name = program.words.first().cloned().unwrap_or_default();
+    let first = program.words.first().cloned().unwrap_or_default();
     let mut running = match program.start(None) {
         Ok(running) => running,
-        Err(error) => return PassEnd::failed(wp_cli::not_started(&name, &error)),
+        Err(error) => return PassEnd::failed(wp_cli::not_started(&first, &error)),
     };
     let pid = running.pid.map(i64::from);
     let read = read(&mut running, site, output).await;
-    let ended = Ended::of(&name, read.status, wp_cli);
+    let ended = Ended::of(wp_cli::name(wp_cli), read.status, wp_cli);
     PassEnd { pid, ..judged(&read, ended, site.timeout, output) }
 }
 

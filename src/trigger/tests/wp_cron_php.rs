@@ -6,6 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::super::wp_cron_php::{PassEnd, run};
+use super::wp_cli::{is_gone, site_folder, until};
 use super::*;
 use crate::config::{Http, WpCli, WpCronPhp};
 use crate::outcome::Outcome;
@@ -66,7 +67,7 @@ async fn a_server_that_never_answers_costs_only_the_limit() {
 
 /// A pass through a program that stands for PHP.
 async fn with_php(script: &str, timeout: Duration) -> PassEnd {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = site_folder();
     let php = folder.path().join("php");
     std::fs::write(&php, format!("#!/bin/sh\n{script}\n")).unwrap();
     std::fs::set_permissions(&php, std::fs::Permissions::from_mode(0o755)).unwrap();
@@ -103,12 +104,5 @@ async fn a_pass_that_takes_too_long_is_ended_with_what_it_started() {
     let end = with_php("sleep 60 & echo $!; wait", Duration::from_millis(300)).await;
     assert_eq!((end.outcome, end.failure), (Outcome::TimedOut, Some(Failure::TimedOut(300))));
     assert!(end.ms < 10_000, "{}", end.ms);
-    let child = format!("/proc/{}/stat", end.output.trim());
-    // Whoever adopts the dead reaps them when he gets round to it.
-    let is_gone = || std::fs::read_to_string(&child).map_or(true, |stat| stat.contains(") Z "));
-    let until = std::time::Instant::now() + Duration::from_secs(5);
-    while !is_gone() && std::time::Instant::now() < until {
-        tokio::task::yield_now().await;
-    }
-    assert!(is_gone(), "what it started goes on");
+    until("the end of what it started", || is_gone(&end.output)).await;
 }

@@ -19,3 +19,4 @@ mod real_parts;
 mod reload;
 mod safety;
 mod support;
+mod wp_cron_php;

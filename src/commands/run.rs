@@ -1,12 +1,13 @@
 //! `run` and `once`.
 
+use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use super::{Stop, calls, exit, pinned_install, print, print_json, report, selected, visitor};
+use super::{Stop, calls, exit, pinned_install, pretty, print, print_json, report, selected, visitor};
 use crate::clock;
 use crate::config::{Config, Site};
 use crate::daemon;
@@ -85,11 +86,14 @@ fn tell(runs: &[RunRecord], failures: &[(String, Failure)], json: bool) -> Resul
     } else if !runs.is_empty() {
         print(&report::runs_table(&runs.iter().map(|run| json!(run)).collect::<Vec<_>>()))?;
     }
-    if let Some(((site, failure), others)) = failures.split_first() {
-        for (site, failure) in others {
-            tracing::error!("{}", failure.sentence(site));
-        }
-        return Err(Stop::site(site, failure));
+    let stops: Vec<Stop> = failures.iter().map(|(site, failure)| Stop::site(site, failure)).collect();
+    for stop in &stops {
+        // The runs are on stdout already.
+        let text = if json { pretty(&json!({"error": stop}))? } else { format!("{stop}\n") };
+        let _ = std::io::stderr().write_all(text.as_bytes());
+    }
+    if let Some(stop) = stops.first() {
+        return Ok(stop.code);
     }
     let all_well = runs.iter().all(|run| matches!(run.outcome, Outcome::Ok | Outcome::Skipped));
     Ok(if all_well { exit::FINE } else { exit::FAILED })

@@ -8,7 +8,7 @@ use crate::clock;
 use crate::config::Site;
 use crate::history::sqlite::History;
 use crate::history::{RunRecord, run_id};
-use crate::outcome::{Outcome, Then};
+use crate::outcome::{Failure, Outcome, Then};
 use crate::protocol::Error;
 use crate::site::RunEnd;
 use crate::trigger::wp_cron_php;
@@ -49,5 +49,9 @@ pub async fn run_without_plugin(site: &Arc<Site>, history: &History, sent: u64, 
     let went_well = record.outcome == Outcome::Ok;
     log_end(&record);
     history.record(record.clone());
-    (RunEnd { sent, claimed: 1, went_well, failure: end.failure, ..RunEnd::default() }, record)
+    // That an event of the pass failed says nothing about the site.
+    let failure = end
+        .failure
+        .filter(|failure| !matches!(failure, Failure::ServerError(_) | Failure::TimedOut(_) | Failure::Unclear(_)));
+    (RunEnd { sent, claimed: 1, went_well, failure, ..RunEnd::default() }, record)
 }

@@ -19,4 +19,5 @@ mod real_parts;
 mod reload;
 mod safety;
 mod support;
+mod wp_cli;
 mod wp_cron_php;

@@ -23,6 +23,14 @@ pub fn command_as(account: &str, program: impl AsRef<OsStr>) -> Command {
     command
 }
 
+/// `program` as the site's user, who may do a little more than others. We are root.
+pub fn command_with(capabilities: &str, program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", SITE, "--regid", SITE, "--init-groups"]);
+    command.args(["--inh-caps", capabilities, "--ambient-caps", capabilities, "--"]).arg(program);
+    command
+}
+
 /// Hands a file or a tree to `account` where we are root.
 pub fn give_to(account: &str, path: &Path) {
     if is_root() {

@@ -32,10 +32,12 @@ pub struct Builder<'a> {
     site_lines: Vec<String>,
     tables: Vec<String>,
     with_plugin: bool,
+    capabilities: Option<String>,
 }
 
 pub struct Runner {
     process: Option<Process>,
+    capabilities: Option<String>,
     pub binary: PathBuf,
     pub config: PathBuf,
     sites: Vec<String>,
@@ -72,13 +74,17 @@ impl Runner {
             site_lines: Vec::new(),
             tables: Vec::new(),
             with_plugin: true,
+            capabilities: None,
         }
     }
 
     /// The daemon; returns when it answers, and has been at its sites.
     pub fn start(&mut self) {
         let log = fs::File::options().create(true).append(true).open(self.dir.join("runner.log")).expect("runner.log");
-        let mut command = self.command(account::SITE);
+        let mut command = match &self.capabilities {
+            Some(capabilities) => self.configured(account::command_with(capabilities, &self.binary)),
+            None => self.command(account::SITE),
+        };
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.arg("run").stdout(log.try_clone().expect("runner.log")).stderr(log);
         let mut process = Process::start("wp-cron-runner", &mut command);
@@ -259,6 +265,12 @@ impl<'a> Builder<'a> {
         self
     }
 
+    /// Capabilities of the daemon, as `AmbientCapabilities=` of its unit gives them: `+setuid,+setgid`. As root only.
+    pub fn capabilities(mut self, capabilities: &str) -> Self {
+        self.capabilities = Some(capabilities.to_owned());
+        self
+    }
+
     pub fn without_plugin(mut self) -> Self {
         self.with_plugin = false;
         self
@@ -280,7 +292,9 @@ impl<'a> Builder<'a> {
         fs::set_permissions(&config, fs::Permissions::from_mode(0o640)).expect("config.toml's mode");
         account::give_to(account::SITE, &home);
         let sites = self.sites.iter().map(|site| site.name.clone()).collect();
-        let runner = Runner { process: None, binary, config, sites, port, environment: Vec::new(), dir };
+        let environment = Vec::new();
+        let runner =
+            Runner { process: None, capabilities: self.capabilities, binary, config, sites, port, environment, dir };
         if self.with_plugin {
             runner.install_plugin();
         }

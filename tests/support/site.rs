@@ -67,6 +67,13 @@ impl Site {
     pub fn address(&self) -> String {
         self.port.address()
     }
+
+    /// A must-use plugin of the test's own, loaded after all others.
+    pub fn add_plugin(&self, code: &str) {
+        let file = self.path.join("wp-content/mu-plugins/zz-test.php");
+        fs::write(&file, format!("<?php\n{code}\n")).expect("zz-test.php");
+        account::give_to(account::SITE, &file);
+    }
 }
 
 #[must_use]

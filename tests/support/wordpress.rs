@@ -61,7 +61,7 @@ impl Site {
     }
 
     /// PHP with the site's settings and compiled files of its own, which halves WordPress's start.
-    fn php_command(&self) -> Command {
+    pub fn php_command(&self) -> Command {
         let compiled = self.dir.join("opcache");
         if !compiled.exists() {
             fs::create_dir(&compiled).expect("opcache");

@@ -4,6 +4,7 @@
 mod entry;
 pub mod orders;
 mod places;
+mod start;
 mod stop;
 
 use std::collections::BTreeMap;
@@ -20,15 +21,12 @@ use crate::history::RunRecord;
 use crate::history::sqlite::{self, History, Reader};
 use crate::lease::file::StateDir;
 use crate::outcome::{Failure, Outcome};
+use crate::run_site::Progress;
 use crate::run_site::calls::{Looked, Me, Timing, seen_in_due, seen_in_settled};
-use crate::run_site::without_plugin::run_without_plugin;
-use crate::run_site::{Ask, Context, Progress, run_site, take};
-use crate::site::{Pause, RunEnd, View, Want};
-use entry::Removal;
+use crate::site::{Pause, RunEnd, View};
 pub use entry::{Entry, disable_wp_cron_sentence, left_alone_sentence, limits_of, stray_sentence};
 use orders::{Order, PAUSED, pause_of};
 use places::{Place, Places};
-use stop::leave;
 
 /// A host may sleep and its clock may be set: nobody sleeps longer without looking.
 const SLICE_MS: i64 = 30_000;
@@ -216,154 +214,6 @@ impl Scheduler {
                 entry.state.replan(now);
             }
         }
-    }
-
-    /// Starts what may start now; gives the time when somebody wants something next.
-    fn start_what_is_wanted(&mut self, now: i64) -> i64 {
-        self.forget_removed();
-        for entry in self.entries.values_mut() {
-            entry.state.tick(now);
-        }
-        self.start_what_may(now);
-        // Asked anew: a site that is being called, or whose lease was refused, has another time now than before. Who wants
-        // something this moment and did not get it waits for a place, and whoever gives one back wakes the loop.
-        let waiting = self.entries.values().filter(|entry| !entry.is_finished && entry.removal.is_none());
-        let times = waiting.filter_map(|entry| match entry.state.wants(now) {
-            Want::Nothing { until } => Some(until),
-            _ => None,
-        });
-        let slice = if self.history_trouble.is_some() { 1000 } else { SLICE_MS };
-        times.min().unwrap_or(i64::MAX).min(now + slice)
-    }
-
-    fn start_what_may(&mut self, now: i64) {
-        self.notice_history_trouble();
-        let mut runs: Vec<usize> = Vec::new();
-        let numbers: Vec<usize> = self.entries.keys().copied().collect();
-        for number in numbers {
-            let Some(entry) = self.entries.get_mut(&number).filter(|entry| !entry.is_finished) else { continue };
-            let may_call = self.calling < CALLS_AT_ONCE;
-            if entry.wants_to_leave() && may_call {
-                self.say_goodbye(number);
-                continue;
-            }
-            if entry.removal.is_some() {
-                continue;
-            }
-            entry.refuse_asked(self.history_trouble.as_deref());
-            if entry.has_asked_and_may_run() {
-                runs.push(number);
-            }
-            match entry.state.wants(now) {
-                Want::Nothing { .. } => {}
-                Want::Run => {
-                    // The lanes may be taken: the look that tells the site that the runner lives goes on.
-                    let is_look_due = entry.state.is_look_due(now) && may_call;
-                    runs.push(number);
-                    if is_look_due {
-                        self.call(number, Want::Look, now);
-                    }
-                }
-                want if may_call => self.call(number, want, now),
-                _ => {}
-            }
-        }
-        if self.history_trouble.is_some() {
-            return;
-        }
-        runs.dedup();
-        runs.sort_by_key(|number| self.entries.get(number).map(|entry| entry.turn));
-        for number in runs {
-            let place = self.entries.get(&number).and_then(|entry| entry.place.as_ref());
-            if self.running < self.max_parallel && self.places.is_free(place) {
-                self.start_run(number, now);
-            }
-        }
-    }
-
-    fn notice_history_trouble(&mut self) {
-        let trouble = self.history.trouble();
-        if trouble.is_some() != self.history_trouble.is_some() {
-            match &trouble {
-                Some(trouble) => tracing::error!("nothing new is started: {trouble}"),
-                None => tracing::info!("the history can be written again"),
-            }
-        }
-        self.history_trouble = trouble;
-    }
-
-    fn call(&mut self, number: usize, want: Want, now: i64) {
-        let Some(entry) = self.entries.get_mut(&number) else { return };
-        let Some(calls) = entry.ready(&self.state, now).and_then(|()| entry.calls.clone()) else { return };
-        entry.state.call_started();
-        self.calling += 1;
-        let history = self.history.clone();
-        let install = entry.state.install.clone();
-        let epoch = entry.state.epoch().unwrap_or(0);
-        let (since_ms, known_epoch) = (entry.since_ms, entry.known_epoch);
-        let open: Vec<_> = entry.state.foreign_open().cloned().collect();
-        let overdue = entry.overdue(&open, now, clock::steady_ms());
-        self.tasks.spawn(async move {
-            let install = install.as_deref();
-            let end = match want {
-                Want::Take => TaskEnd::Took(take::take(&calls, install, since_ms, known_epoch, &history).await),
-                Want::Settle => {
-                    let left = take::Left { install, epoch, open: &open, overdue: &overdue, since_ms };
-                    TaskEnd::Settled(take::settle_open(&calls, left, &history).await)
-                }
-                _ => TaskEnd::Looked(calls.look(install, false).await),
-            };
-            (number, end)
-        });
-    }
-
-    /// To a site that was taken out of the configuration: page-load cron is back at once, what runs may end.
-    fn say_goodbye(&mut self, number: usize) {
-        let Some(entry) = self.entries.get_mut(&number) else { return };
-        entry.removal = Some(Removal::Left);
-        let (Some(calls), Some(epoch)) = (entry.calls.clone(), entry.state.epoch()) else { return };
-        entry.state.call_started();
-        self.calling += 1;
-        let install = entry.state.install.clone();
-        self.tasks.spawn(async move {
-            leave(&calls, install.as_deref(), epoch).await;
-            (number, TaskEnd::Left)
-        });
-    }
-
-    fn forget_removed(&mut self) {
-        self.entries.retain(|_, entry| !entry.is_gone());
-    }
-
-    fn start_run(&mut self, number: usize, now: i64) {
-        let Some(entry) = self.entries.get_mut(&number) else { return };
-        if entry.ready(&self.state, now).is_none() || (entry.site.has_plugin() && entry.state.epoch().is_none()) {
-            return;
-        }
-        let began = entry.state.pass_began().unwrap_or(now);
-        let sent = entry.state.run_started(now);
-        let hook = entry.answer_with(sent);
-        self.turn += 1;
-        entry.turn = self.turn;
-        let (place, site) = (entry.place.clone(), entry.site.clone());
-        let (calls, epoch) = (entry.calls.clone(), entry.state.epoch().unwrap_or(0));
-        let ask = Ask { install: entry.state.install.clone(), epoch, sent, hook };
-        self.running += 1;
-        self.places.take(place.as_ref());
-        let (history, progress) = (self.history.clone(), self.progress_in.clone());
-        self.tasks.spawn(async move {
-            let (end, record) = match calls {
-                Some(calls) => {
-                    let context = Context { calls, history, site: number, progress };
-                    (run_site(&context, &ask).await, None)
-                }
-                None => {
-                    let (end, record) = run_without_plugin(&site, &history, sent, began).await;
-                    (end, Some(record))
-                }
-            };
-            (number, TaskEnd::Ran(Box::new(Ran { end, place, site, record })))
-        });
     }
 
     fn take(&mut self, happened: Happened) {

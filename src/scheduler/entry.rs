@@ -1,4 +1,7 @@
-//! One site as the scheduler keeps it: what is known of it, its lease, and how results change both.
+//! One site as the scheduler keeps it: what is known of it, and its lease.
+
+mod asked;
+mod told;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -9,12 +12,10 @@ use super::places::Place;
 use crate::clock;
 use crate::config::Site;
 use crate::history::RunRecord;
-use crate::history::sqlite::History;
 use crate::lease::file::{Lease, StateDir};
-use crate::outcome::Failure;
-use crate::protocol::{Busy, Due, Open, Settled};
-use crate::run_site::calls::{Calls, Looked, Me, Timing, seen_in_settled};
-use crate::site::{About, Limits, RunEnd, Running, Seen, State, View};
+use crate::protocol::Open;
+use crate::run_site::calls::{Calls, Me};
+use crate::site::{Limits, Running, State, View};
 use crate::text;
 use crate::trigger::wp_cron_php;
 
@@ -122,47 +123,6 @@ impl Entry {
         self.removal == Some(Removal::Left) && !self.state.is_calling() && self.state.running() == 0
     }
 
-    pub fn ask(&mut self, asked: Asked) {
-        if asked.hook.is_some() && !self.site.has_plugin() {
-            let why = "the trigger wp-cron.php runs whatever is due, never one hook alone";
-            let _ = asked.answer.send(Err(Failure::State(why.into())));
-        } else {
-            self.asked.push_back(asked);
-        }
-    }
-
-    /// Whoever asks for a run is not kept waiting for what does not come by itself.
-    pub fn refuse_asked(&mut self, history_trouble: Option<&str>) {
-        let reason = match (history_trouble, self.state.failure(), &self.lease_trouble) {
-            (Some(trouble), ..) => Failure::State(format!("nothing is started: {trouble}")),
-            (None, Some(failure), _) if self.state.epoch().is_none() => failure.clone(),
-            (None, _, Some(trouble)) => Failure::State(trouble.clone()),
-            _ => return,
-        };
-        for asked in self.asked.drain(..) {
-            let _ = asked.answer.send(Err(reason.clone()));
-        }
-    }
-
-    pub fn has_asked_and_may_run(&self) -> bool {
-        let is_ours = self.state.epoch().is_some() || !self.site.has_plugin();
-        !self.asked.is_empty() && is_ours && self.state.has_free_lane()
-    }
-
-    /// The run of this number is the one that was asked for first, if any was; gives the hook that it is for.
-    pub fn answer_with(&mut self, sent: u64) -> Option<String> {
-        let asked = self.asked.pop_front()?;
-        let hook = asked.hook.clone();
-        self.answers.insert(sent, (asked, Vec::new()));
-        hook
-    }
-
-    pub fn note_answer(&mut self, sent: u64, record: &RunRecord) {
-        if let Some((_, records)) = self.answers.get_mut(&sent) {
-            records.push(record.clone());
-        }
-    }
-
     /// With the lease in hand, the site may be called.
     pub fn ready(&mut self, state: &StateDir, now: i64) -> Option<()> {
         if self.lease.is_none() {
@@ -203,167 +163,6 @@ impl Entry {
         open.iter().filter(is_over).map(|row| row.run.clone()).collect()
     }
 
-    pub fn took(&mut self, now: i64, result: Result<(Settled, Timing), Failure>, history: &History) {
-        let (settled, timing) = match result {
-            Ok(taken) => taken,
-            Err(failure) => return self.failed(now, failure),
-        };
-        self.learn_clock(timing, settled.now_ms);
-        let name = &self.site.name;
-        if let Some(install) = &settled.install {
-            if self.state.install.is_none() {
-                history.learn(name, "install", install.clone());
-            }
-            self.state.install = Some(install.clone());
-        }
-        history.learn(name, "epoch", settled.epoch.to_string());
-        self.known_epoch = Some(settled.epoch);
-        self.state.about.lock_kind.clone_from(&settled.lock_kind);
-        let backlog = backlog(&settled);
-        tracing::info!(
-            site = name,
-            "took over {name}: {}",
-            backlog.clone().unwrap_or_else(|| "nothing is overdue".into())
-        );
-        for open in &settled.open {
-            tracing::info!(
-                site = name,
-                run = open.run,
-                "{} is {} there (process {}); it is looked after, not started again",
-                text::safe(&open.hook),
-                text::safe(&open.state),
-                open.pid.unwrap_or(0)
-            );
-        }
-        self.state.about.backlog = backlog;
-        self.since_ms = Some(settled.now_ms);
-        let seen = seen_in_settled(&settled);
-        self.state.taken(now, settled.epoch, seen, settled.open);
-    }
-
-    pub fn looked(&mut self, now: i64, result: Result<(Seen, Looked), Failure>) {
-        let (seen, looked) = match result {
-            Ok(looked) => looked,
-            Err(failure) => return self.failed(now, failure),
-        };
-        self.learn_clock(looked.timing, looked.due.now_ms);
-        self.learn_about(&looked.due);
-        let Due { epoch, owner, open, .. } = looked.due;
-        if self.state.is_standing_by() {
-            let owner = owner.filter(|owner| !owner.left);
-            return self.state.stood_by(now, owner.and_then(|owner| owner.expected_ms));
-        }
-        if let Some(ours) = self.state.epoch()
-            && epoch != ours
-        {
-            let name = owner.as_ref().map_or_else(|| "?".to_string(), |owner| owner.name.clone());
-            let expected_ms = owner.and_then(|owner| owner.expected_ms);
-            let failure = match epoch > ours {
-                true => Failure::Stale { name, expected_ms, epoch: Some(epoch) },
-                false => Failure::UnknownEpoch(Some(epoch)),
-            };
-            return self.failed(now, failure);
-        }
-        self.state.looked(now, seen, open);
-    }
-
-    pub fn settled(&mut self, now: i64, result: Result<(Seen, Settled, Timing), Failure>) {
-        match result {
-            Ok((seen, settled, timing)) => {
-                self.learn_clock(timing, settled.now_ms);
-                self.since_ms = Some(settled.now_ms - 1000);
-                self.state.settled(now, seen, settled.open);
-            }
-            Err(failure) => self.failed(now, failure),
-        }
-    }
-
-    /// `site`: what the run was begun with.
-    pub fn ran(&mut self, now: i64, mut end: RunEnd, site: &Arc<Site>) {
-        if let Some(left_alone) = end.left_alone.take() {
-            self.learn_left_alone(left_alone);
-        }
-        let is_last = self.state.running() <= 1;
-        self.answer(&mut end);
-        if !Arc::ptr_eq(site, &self.site) && end.failure.is_some() {
-            // The configuration that failed is not in force any more; the next look tells how it is now.
-            end.failure = None;
-            self.state.look_again();
-        }
-        if let Some(failure) = &end.failure {
-            self.log_failure(failure);
-        }
-        self.state.run_ended(now, end);
-        if is_last {
-            self.running.clear();
-        }
-    }
-
-    /// Tells whoever asked for this run. That there is no such hook says nothing about the site.
-    fn answer(&mut self, end: &mut RunEnd) {
-        let Some((asked, records)) = self.answers.remove(&end.sent) else { return };
-        let is_his_mistake = matches!(end.failure, Some(Failure::NoSuchHook(_)));
-        let failure = if is_his_mistake { end.failure.take() } else { end.failure.clone() };
-        let busy =
-            end.seen.as_ref().and_then(|seen| seen.busy.iter().find(|busy| Some(&busy.hook) == asked.hook.as_ref()));
-        let _ = asked.answer.send(match (failure, busy) {
-            (Some(failure), _) if records.is_empty() => Err(failure),
-            (_, Some(busy)) if records.is_empty() => Err(Failure::State(busy_sentence(busy))),
-            _ => Ok(records),
-        });
-    }
-
-    fn learn_left_alone(&mut self, left_alone: Vec<Busy>) {
-        let name = &self.site.name;
-        for event in &left_alone {
-            if self.warned.insert((event.hook.clone(), event.key.clone())) {
-                tracing::warn!(
-                    site = name,
-                    "{}",
-                    left_alone_sentence(name, &event.hook, event.reason.as_deref().unwrap_or_default())
-                );
-            }
-        }
-        self.state.about.left_alone = left_alone;
-    }
-
-    fn failed(&mut self, now: i64, failure: Failure) {
-        self.log_failure(&failure);
-        self.state.failed(now, failure);
-    }
-
-    /// The first of a row of equal failures is news.
-    fn log_failure(&self, failure: &Failure) {
-        if self.state.is_news(failure) {
-            tracing::warn!(site = self.site.name, "{}", failure.sentence(&self.site.name));
-        } else {
-            tracing::debug!(site = self.site.name, "{}", failure.sentence(&self.site.name));
-        }
-    }
-
-    fn learn_clock(&mut self, timing: Timing, php_ms: i64) {
-        if php_ms > 0 {
-            self.state.clock.learn(timing.sent_ms, timing.received_ms, php_ms);
-        }
-    }
-
-    fn learn_about(&mut self, due: &Due) {
-        let name = &self.site.name;
-        if due.disable_wp_cron && !self.state.about.disable_wp_cron {
-            tracing::warn!(site = name, "{}", disable_wp_cron_sentence(name));
-        }
-        if let Some(stray) = &due.stray
-            && self.state.about.stray.as_ref().map(|known| &known.who) != Some(&stray.who)
-        {
-            tracing::warn!(site = name, "{}", stray_sentence(name, &stray.who));
-        }
-        let known = std::mem::take(&mut self.state.about);
-        self.state.about = About { backlog: known.backlog, left_alone: known.left_alone, ..About::from_due(due) };
-        if self.state.about.lock_kind.is_none() {
-            self.state.about.lock_kind = known.lock_kind;
-        }
-    }
-
     pub fn event_started(&mut self, run: String, hook: String, at_ms: i64, pid: Option<i64>, host: Option<String>) {
         let running = Running { run: run.clone(), hook, started: clock::rfc3339(at_ms), pid, host };
         self.running.insert(run, running);
@@ -385,24 +184,6 @@ impl Entry {
         }
         view
     }
-}
-
-fn busy_sentence(busy: &Busy) -> String {
-    let why = match (&busy.reason, &busy.run) {
-        (Some(reason), _) => text::safe(reason),
-        (None, Some(run)) => format!("it is running already, run {}", text::safe(run)),
-        (None, None) => "it is running already".to_string(),
-    };
-    format!("{}: {why}", text::safe(&busy.hook))
-}
-
-fn backlog(settled: &Settled) -> Option<String> {
-    let oldest = settled.oldest?;
-    let late = settled.now_ms - oldest * 1000;
-    (settled.due > 0).then(|| match settled.due {
-        1 => format!("1 event is due, since {}", clock::span(late)),
-        many => format!("{many} events are due, the oldest since {}", clock::span(late)),
-    })
 }
 
 pub fn disable_wp_cron_sentence(site: &str) -> String {

@@ -1,0 +1,75 @@
+//! Runs that somebody asked for, and waits for.
+
+use super::Entry;
+use crate::history::RunRecord;
+use crate::outcome::Failure;
+use crate::protocol::Busy;
+use crate::scheduler::orders::Asked;
+use crate::site::RunEnd;
+use crate::text;
+
+impl Entry {
+    pub fn ask(&mut self, asked: Asked) {
+        if asked.hook.is_some() && !self.site.has_plugin() {
+            let why = "the trigger wp-cron.php runs whatever is due, never one hook alone";
+            let _ = asked.answer.send(Err(Failure::State(why.into())));
+        } else {
+            self.asked.push_back(asked);
+        }
+    }
+
+    /// Whoever asks for a run is not kept waiting for what does not come by itself.
+    pub fn refuse_asked(&mut self, history_trouble: Option<&str>) {
+        let reason = match (history_trouble, self.state.failure(), &self.lease_trouble) {
+            (Some(trouble), ..) => Failure::State(format!("nothing is started: {trouble}")),
+            (None, Some(failure), _) if self.state.epoch().is_none() => failure.clone(),
+            (None, _, Some(trouble)) => Failure::State(trouble.clone()),
+            _ => return,
+        };
+        for asked in self.asked.drain(..) {
+            let _ = asked.answer.send(Err(reason.clone()));
+        }
+    }
+
+    pub fn has_asked_and_may_run(&self) -> bool {
+        let is_ours = self.state.epoch().is_some() || !self.site.has_plugin();
+        !self.asked.is_empty() && is_ours && self.state.has_free_lane()
+    }
+
+    /// The run of this number is the one that was asked for first, if any was; gives the hook that it is for.
+    pub fn answer_with(&mut self, sent: u64) -> Option<String> {
+        let asked = self.asked.pop_front()?;
+        let hook = asked.hook.clone();
+        self.answers.insert(sent, (asked, Vec::new()));
+        hook
+    }
+
+    pub fn note_answer(&mut self, sent: u64, record: &RunRecord) {
+        if let Some((_, records)) = self.answers.get_mut(&sent) {
+            records.push(record.clone());
+        }
+    }
+
+    /// Tells whoever asked for this run. That there is no such hook says nothing about the site.
+    pub(super) fn answer(&mut self, end: &mut RunEnd) {
+        let Some((asked, records)) = self.answers.remove(&end.sent) else { return };
+        let is_his_mistake = matches!(end.failure, Some(Failure::NoSuchHook(_)));
+        let failure = if is_his_mistake { end.failure.take() } else { end.failure.clone() };
+        let busy =
+            end.seen.as_ref().and_then(|seen| seen.busy.iter().find(|busy| Some(&busy.hook) == asked.hook.as_ref()));
+        let _ = asked.answer.send(match (failure, busy) {
+            (Some(failure), _) if records.is_empty() => Err(failure),
+            (_, Some(busy)) if records.is_empty() => Err(Failure::State(busy_sentence(busy))),
+            _ => Ok(records),
+        });
+    }
+}
+
+fn busy_sentence(busy: &Busy) -> String {
+    let why = match (&busy.reason, &busy.run) {
+        (Some(reason), _) => text::safe(reason),
+        (None, Some(run)) => format!("it is running already, run {}", text::safe(run)),
+        (None, None) => "it is running already".to_string(),
+    };
+    format!("{}: {why}", text::safe(&busy.hook))
+}

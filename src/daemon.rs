@@ -1,5 +1,6 @@
 //! Builds everything from the configuration, runs it, loads it anew on request, and ends it.
 
+mod port;
 mod reload;
 mod signals;
 mod systemd;
@@ -108,7 +109,7 @@ fn only_daemon(state: &StateDir) -> Result<Lease, Error> {
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, Error> {
     TcpListener::bind(address).await.map_err(|error| {
-        let holder = signals::holder_of(address).map_or_else(String::new, |holder| format!(" ({holder} has it)"));
+        let holder = port::holder_of(address).map_or_else(String::new, |holder| format!(" ({holder} has it)"));
         Error::Listen(address, error, holder)
     })
 }

@@ -120,8 +120,10 @@ pub async fn decide_about(config: &Config, run: &str, decision: Decision, json: 
     let mut problem = None;
     for site in config.sites.iter().filter(of_the_run) {
         match decide_at(config, site, run, decision).await {
-            Ok(Some(record)) => return decided(run, decision, Some(&record), json),
-            Ok(None) => return decided(run, decision, known.map(|record| json!(record)).as_ref(), json),
+            Ok(Decided { record, by }) => {
+                let record = record.or(known.map(|record| json!(record)));
+                return tell(run, decision, record.as_ref(), &by, json);
+            }
             Err(stop) if stop.failed.contains(&Failure::NoSuchRun.to_string()) => {}
             Err(stop) => problem = Some(stop),
         }
@@ -132,14 +134,25 @@ pub async fn decide_about(config: &Config, run: &str, decision: Decision, json: 
     }))
 }
 
-/// Through the runner, which then starts what was put back; without one the site itself is asked.
-async fn decide_at(config: &Config, site: &Arc<Site>, run: &str, decision: Decision) -> Result<Option<Value>, Stop> {
+struct Decided {
+    record: Option<Value>,
+    by: By,
+}
+
+enum By {
+    Runner,
+    /// Nobody answers for the runner; the site itself was told.
+    Site,
+}
+
+/// Through the runner, which then starts what was put back; without one the site itself is told.
+async fn decide_at(config: &Config, site: &Arc<Site>, run: &str, decision: Decision) -> Result<Decided, Stop> {
     if run.is_empty() || !run.chars().all(|c| c.is_ascii_alphanumeric()) {
         return Err(Stop::site(&site.name, &Failure::NoSuchRun));
     }
     let path = format!("/v1/runs/{run}/{}", decision.word());
-    if let Some(answered) = client::post(config, site, &path, &json!({})).await? {
-        return Ok(Some(answered).filter(|value| !value.is_null()));
+    if let Some(answer) = client::post(config, site, &path, &json!({})).await? {
+        return Ok(Decided { record: Some(answer).filter(|value| !value.is_null()), by: By::Runner });
     }
     let install = pinned_install(config, &site.name);
     let calls = calls(site, &runner(config))?;
@@ -148,7 +161,7 @@ async fn decide_at(config: &Config, site: &Arc<Site>, run: &str, decision: Decis
     if let Some(record) = &record {
         note(config, record);
     }
-    Ok(record.map(|record| json!(record)))
+    Ok(Decided { record: record.map(|record| json!(record)), by: By::Site })
 }
 
 fn note(config: &Config, record: &RunRecord) {
@@ -160,16 +173,22 @@ fn note(config: &Config, record: &RunRecord) {
     }
 }
 
-fn decided(run: &str, decision: Decision, record: Option<&Value>, json: bool) -> Result<u8, Stop> {
+fn tell(run: &str, decision: Decision, record: Option<&Value>, by: &By, json: bool) -> Result<u8, Stop> {
     if json {
         print_json(&record)?;
         return Ok(exit::FINE);
     }
     let hook = record.and_then(|record| record.get("hook")).and_then(Value::as_str);
     let hook = hook.map_or_else(|| "its event".to_string(), text::safe);
-    let words = match decision {
-        Decision::Requeue => format!("run {}: {hook} is put back and runs once more\n", text::safe(run)),
-        Decision::Drop => format!("run {}: {hook} is dropped\n", text::safe(run)),
+    let run = text::safe(run);
+    let words = match (decision, by) {
+        (Decision::Requeue, By::Runner) => format!("run {run}: {hook} is put back and runs once more\n"),
+        (Decision::Requeue, By::Site) => {
+            format!(
+                "run {run}: {hook} is put back; no runner is up: it runs with the next start of one, or by a page view\n"
+            )
+        }
+        (Decision::Drop, _) => format!("run {run}: {hook} is dropped\n"),
     };
     print(&words)?;
     Ok(exit::FINE)

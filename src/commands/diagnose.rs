@@ -12,6 +12,7 @@ use crate::outcome::Failure;
 use crate::run_site::calls::Looked;
 use crate::scheduler::{disable_wp_cron_sentence, stray_sentence};
 use crate::text;
+use crate::trigger::wp_cron_php;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -106,6 +107,10 @@ async fn connect_all(config: &Config) -> Vec<Finding> {
     for site in &config.sites {
         let name = format!("site {}", site.name);
         findings.extend(root_finding(site));
+        if !site.has_plugin() {
+            findings.push(without_plugin(&name, site));
+            continue;
+        }
         let install = pinned_install(config, &site.name);
         let looked = match calls(site, &visitor()) {
             Ok(calls) => calls.look(install.as_deref(), false).await,
@@ -129,6 +134,13 @@ async fn connect_all(config: &Config) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// Only wp-cron.php itself could be asked, and it would run what is due.
+fn without_plugin(name: &str, site: &Site) -> Finding {
+    let found = format!("is not asked, since that would run what is due; {}", wp_cron_php::unknown(site));
+    let fix = format!("install the plugin where that can be done, or see `wp-cron-runner trigger {}`", site.name);
+    Finding::new(name, Judgement::Warn, found).expecting("another trigger than wp-cron.php", fix)
 }
 
 fn root_finding(site: &Site) -> Option<Finding> {

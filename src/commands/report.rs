@@ -213,7 +213,7 @@ pub async fn events(config: &Config, site: Option<&String>, json: bool) -> Resul
     let sites = selected(config, site.map(std::slice::from_ref).unwrap_or_default())?;
     let mut list = Vec::new();
     let mut failed = None;
-    for site in sites.iter().filter(|site| site.has_plugin()) {
+    for site in sites.iter().filter(|other| site.is_some() || other.has_plugin()) {
         match events_of(config, site).await {
             Ok(events) => list.extend(events.into_iter().map(|event| (site.name.clone(), event))),
             Err(stop) => failed = Some(stop),

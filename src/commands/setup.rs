@@ -23,6 +23,10 @@ use crate::run_site::calls::{Looked, Settle};
 
 fn place(site: &Site) -> Result<(PathBuf, Place), Stop> {
     let name = &site.name;
+    if !site.has_plugin() {
+        let failed = format!("site `{name}` has the trigger wp-cron.php, which uses no plugin");
+        return Err(Stop::new(exit::CONFIGURATION, failed).expected("another `trigger`"));
+    }
     let path = site.path.clone().ok_or_else(|| {
         Stop::new(exit::CONFIGURATION, format!("site `{name}` has no `path`"))
             .expected("the folder that holds wp-load.php, to install the plugin there")

@@ -1,10 +1,11 @@
 //! PHP as a process for every call: its words, its user, its end, and what stands in front of it.
 
+mod door;
+mod users;
+
 use std::fs;
-use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::path::PathBuf;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};

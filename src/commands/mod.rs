@@ -56,7 +56,8 @@ impl From<Refusal> for Stop {
 /// Everything that is wrong with a configuration, as one refusal. For people it is shown at its places.
 pub fn refused(refused: &config::problem::Refused, json: bool) -> Stop {
     let styled = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let failed = match json {
+    // A file that could not be read has no place to show.
+    let failed = match json || refused.source.is_empty() {
         false => refused.render(styled),
         true => {
             let line = |problem: &config::problem::Problem| format!("{}: {}", refused.place(problem), problem.message);

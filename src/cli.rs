@@ -87,7 +87,7 @@ pub enum Command {
         #[arg(short, default_value_t = 50, value_name = "COUNT")]
         n: usize,
     },
-    /// Run what is due now; with a hook its events, due or not. Waits for their end, and shows the result.
+    /// Run what is due now, or a hook's events due or not, on a paused site too. Waits, and shows the result.
     Trigger { site: String, hook: Option<String> },
     /// Start nothing more on a site; what runs may end.
     Pause {

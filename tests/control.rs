@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader};
 use serde_json::{Value, json};
 
 use crate::support::wordpress::unix_now;
-use crate::support::{Runner, Site, http, secs, wait_for};
+use crate::support::{Runner, Site, Trigger, http, secs, wait_for};
 
 #[test]
 fn an_event_runs_before_its_time_when_somebody_asks_for_it() {
@@ -227,4 +227,50 @@ fn status_can_be_watched_until_its_reader_is_gone() {
     drop(lines);
     let status = wait_for("its end", secs(10), || child.try_wait().expect("a child"));
     assert!(status.success(), "{status}");
+}
+
+/// Somebody holds the database, as a backup or a full disk does.
+#[test]
+fn while_the_history_cannot_be_written_nothing_starts_and_the_api_says_so() {
+    let site = Site::builder().sqlite().start();
+    let runner = Runner::builder(&site).site_line("rescan = \"1s\"").start();
+    let history = rusqlite::Connection::open(runner.dir.join("home/state/history.sqlite")).expect("the history");
+    history.execute_batch("BEGIN IMMEDIATE").expect("its lock");
+    site.schedule_in(0, "fx_ok", &json!(["before anybody knows"]));
+    let page = wait_for("a runner that is not ready", secs(20), || {
+        let page = runner.get("/readyz");
+        (page.status == 503).then_some(page)
+    });
+    assert!(page.body.contains("history.sqlite cannot be written"), "{page:?}");
+    assert_eq!(site.ledger().begins("fx_ok").len(), 1);
+    site.schedule_in(0, "fx_ok", &json!(["meanwhile"]));
+    wait_for("a look that sees it", secs(10), || (runner.json(&["status"])["sites"][0]["due"] == 1).then_some(()));
+    let said = runner.cli(&["trigger", "shop"]);
+    assert!(said.code() == 1 && said.stderr.contains("nothing is started"), "{said:?}");
+    assert_eq!(site.ledger().begins("fx_ok").len(), 1, "what cannot be recorded is not started");
+    history.execute_batch("ROLLBACK").expect("its end");
+    wait_for("both records", secs(20), || (runner.history_of("fx_ok").len() == 2).then_some(()));
+    assert_eq!(runner.get("/readyz").status, 200);
+}
+
+#[test]
+fn processes_of_wp_cli_are_bounded_over_all_sites() {
+    let (shop, blog) = (Site::builder().sqlite().start(), Site::builder().name("blog").sqlite().start());
+    let runner = Runner::builder(&shop).and(&blog).trigger(Trigger::WpCli).runner_line("max_wp_cli = 1").start();
+    let at = unix_now() + 2;
+    for site in [&shop, &blog] {
+        site.schedule(&[(at, "fx_sleep", json!([2, "a"])), (at, "fx_sleep", json!([2, "b"]))]);
+    }
+    wait_for("all four", secs(60), || (runner.history_of("fx_sleep").len() == 4).then_some(()));
+    let mut spans: Vec<(u64, u64)> = Vec::new();
+    for site in [&shop, &blog] {
+        let ledger = site.ledger();
+        for begin in ledger.begins("fx_sleep") {
+            let end = ledger.ends("fx_sleep").iter().find(|end| end.args == begin.args).expect("its end").wall_ms;
+            spans.push((begin.wall_ms, end));
+        }
+    }
+    spans.sort_unstable();
+    let overlaps = spans.windows(2).filter(|pair| pair[1].0 < pair[0].1).count();
+    assert_eq!((spans.len(), overlaps), (4, 0), "{spans:?}");
 }

@@ -1,11 +1,12 @@
 //! PHP as a process for every call: its words, its user, its end, and what stands in front of it.
 
 mod door;
+mod kills;
 mod users;
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::process::Command;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -14,11 +15,13 @@ use crate::support::process::signal_pid;
 use crate::support::wordpress::unix_now;
 use crate::support::{Runner, Site, Trigger, account, secs, wait_for};
 
-/// A program of the test's own, for everybody to run.
+/// A program of the test's own, for everybody to run. Written by another process: a test beside this one that forks while
+/// the file is open here would make it "busy".
 fn script(site: &Site, name: &str, text: &str) -> PathBuf {
     let file = site.dir.join(name);
-    fs::write(&file, format!("#!/bin/sh\n{text}\n")).expect("a script");
-    fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).expect("its mode");
+    let mut write = Command::new("sh");
+    write.args(["-c", "printf '#!/bin/sh\\n%s\\n' \"$2\" > \"$1\" && chmod 755 \"$1\"", "sh"]);
+    account::succeed(write.arg(&file).arg(text));
     file
 }
 

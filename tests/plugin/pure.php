@@ -49,6 +49,21 @@ function event( $schedule = false, ?int $interval = null, array $args = array() 
 	return null === $interval ? $event : $event + array( 'interval' => $interval );
 }
 
+// --- The command line's door. ---
+define( 'ABSPATH', sys_get_temp_dir() . '/' );
+require "$plugin/src/endpoint.php";
+same( 'a look is asked for', true, asks_for( '/blog/?wp-cron-runner=due', 'due' ) );
+same( 'another call is not', false, asks_for( '/?wp-cron-runner=due', 'run' ) );
+same( 'nor one with more behind it', false, asks_for( '/?wp-cron-runner=due&x=1', 'due' ) );
+same( 'nor a path alone', false, asks_for( '/due', 'due' ) );
+$root = sys_get_temp_dir() . '/wpcr-pure-' . getmypid() . '-';
+same( 'no mark, no maintenance', false, is_in_maintenance( $root ) );
+foreach ( array( '$upgrading = ' . time() . ';' => true, '$upgrading = time() - 599;' => true, '$upgrading = time() - 601;' => false, '' => false ) as $mark => $expected ) {
+	file_put_contents( $root . '.maintenance', "<?php $mark" );
+	same( "maintenance by `$mark`", $expected, is_in_maintenance( $root ) );
+	unlink( $root . '.maintenance' );
+}
+
 // --- The signature: the same vectors as the runner's tests read. ---
 $vectors = json_decode( (string) file_get_contents( __DIR__ . '/../vectors/signature.json' ), true );
 same( 'there are vectors', true, is_array( $vectors ) && count( $vectors ) >= 3 );

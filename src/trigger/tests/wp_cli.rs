@@ -1,7 +1,5 @@
 //! Processes that end as they like. A script stands for PHP: it gets the same words and the same request.
 
-use std::os::unix::fs::PermissionsExt;
-
 use super::*;
 use crate::config::WpCli;
 
@@ -33,11 +31,19 @@ pub(super) fn is_gone(pid: &str) -> bool {
     std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).map_or(true, |stat| stat.contains(") Z "))
 }
 
+/// Written by a process of its own: a thread that forks while this one holds the file open would make it "busy".
+pub(super) fn write_script(file: &Path, text: &str) {
+    let written = std::process::Command::new("sh")
+        .args(["-c", "printf '#!/bin/sh\\n%s\\n' \"$2\" > \"$1\" && chmod 755 \"$1\"", "sh"])
+        .args([file.as_os_str(), text.as_ref()])
+        .status();
+    assert!(written.unwrap().success());
+}
+
 fn fake(script: &str, change: impl FnOnce(&mut WpCli)) -> Fake {
     let folder = site_folder();
     let php = folder.path().join("php");
-    std::fs::write(&php, format!("#!/bin/sh\ncd {}\n{script}\n", folder.path().display())).unwrap();
-    std::fs::set_permissions(&php, std::fs::Permissions::from_mode(0o755)).unwrap();
+    write_script(&php, &format!("cd {}\n{script}", folder.path().display()));
     let mut wp_cli = WpCli {
         php: php.display().to_string(),
         wp_cli: folder.path().join("wp").display().to_string(),

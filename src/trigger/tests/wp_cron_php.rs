@@ -1,12 +1,10 @@
 //! Passes without the plugin, against servers and programs that do as they like.
 
-use std::os::unix::fs::PermissionsExt;
-
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::super::wp_cron_php::{PassEnd, run};
-use super::wp_cli::{is_gone, site_folder, until};
+use super::wp_cli::{is_gone, site_folder, until, write_script};
 use super::*;
 use crate::config::{Http, WpCli, WpCronPhp};
 use crate::outcome::Outcome;
@@ -69,8 +67,7 @@ async fn a_server_that_never_answers_costs_only_the_limit() {
 async fn with_php(script: &str, timeout: Duration) -> PassEnd {
     let folder = site_folder();
     let php = folder.path().join("php");
-    std::fs::write(&php, format!("#!/bin/sh\n{script}\n")).unwrap();
-    std::fs::set_permissions(&php, std::fs::Permissions::from_mode(0o755)).unwrap();
+    write_script(&php, script);
     let wp_cli = WpCli {
         php: php.display().to_string(),
         wp_cli: "/wp".into(),

@@ -4,6 +4,7 @@ use super::entry::Removal;
 use super::stop::leave;
 use super::{CALLS_AT_ONCE, Ran, SLICE_MS, Scheduler, TaskEnd};
 use crate::clock;
+use crate::outcome::Failure;
 use crate::run_site::without_plugin::run_without_plugin;
 use crate::run_site::{Ask, Context, run_site, take};
 use crate::site::Want;
@@ -112,6 +113,7 @@ impl Scheduler {
     fn say_goodbye(&mut self, number: usize) {
         let Some(entry) = self.entries.get_mut(&number) else { return };
         entry.removal = Some(Removal::Left);
+        entry.refuse_all(&Failure::State("the site is not in the configuration any more".into()));
         let (Some(calls), Some(epoch)) = (entry.calls.clone(), entry.state.epoch()) else { return };
         entry.state.call_started();
         self.calling += 1;

@@ -26,6 +26,11 @@ impl Entry {
             (None, _, Some(trouble)) => Failure::State(trouble.clone()),
             _ => return,
         };
+        self.refuse_all(&reason);
+    }
+
+    /// Whatever was asked for and is not on its way yet.
+    pub fn refuse_all(&mut self, reason: &Failure) {
         for asked in self.asked.drain(..) {
             let _ = asked.answer.send(Err(reason.clone()));
         }

@@ -187,6 +187,30 @@ fn a_killed_process_is_named_at_once() {
 }
 
 #[test]
+fn an_event_that_ends_in_an_error_of_wp_cli_has_failed() {
+    let site = Site::builder().mariadb().start();
+    site.add_plugin(
+        "add_action( 'cli_error', function () { WP_CLI::warning( 'not yet' ); WP_CLI::error( 'the error of cli_error' ); } );
+         add_action( 'cli_soft', function () { WP_CLI::error( 'said, and gone on', false ); } );
+         add_action( 'cli_halt', function () { WP_CLI::halt( 3 ); } );",
+    );
+    let runner = Runner::builder(&site).trigger(Trigger::WpCli).site_line("lanes = 1").start();
+    let at = unix_now() + 1;
+    site.schedule(&["cli_error", "cli_soft", "cli_halt"].map(|hook| (at, hook, json!([]))));
+    wait_for("all three", secs(20), || (runner.history().len() == 3).then_some(()));
+    let run = |hook: &str| runner.history_of(hook)[0].clone();
+    assert_eq!(
+        (run("cli_error")["outcome"].as_str(), run("cli_error")["note"].as_str()),
+        (Some("failed"), Some("WP_CLI::error"))
+    );
+    let error = &run("cli_error")["error"];
+    assert_eq!(error["message"], "the error of cli_error");
+    assert!(error["file"].as_str().is_some_and(|file| file.ends_with("zz-test.php")) && error["line"] == 2, "{error}");
+    assert_eq!(run("cli_soft")["outcome"], "ok");
+    assert_eq!((run("cli_halt")["outcome"].as_str(), run("cli_halt")["note"].as_str()), (Some("ok"), Some("exit")));
+}
+
+#[test]
 fn the_end_of_what_stands_in_front_of_php_is_not_the_end_of_the_event() {
     let site = Site::builder().mariadb().start();
     // As ssh and docker do: PHP is somebody else's child, and goes on without it.

@@ -12,7 +12,7 @@ namespace WP_Cron_Runner;
  */
 final class Death {
 	/**
-	 * What wp_die() was called with: message, file, line; or null.
+	 * What wp_die() was called with: message, file, line, and who was called; or null.
 	 *
 	 * @var array|null
 	 */
@@ -41,7 +41,7 @@ final class Death {
 	public static function filter_wp_die_handler( $handler ) {
 		return static function ( $message = '', $title = '', $args = array() ) use ( $handler ) {
 			$trace      = debug_backtrace( DEBUG_BACKTRACE_IGNORE_ARGS, 6 ); // phpcs:ignore WordPress.PHP.DevelopmentFunctions
-			self::$died = array( 'message' => is_wp_error( $message ) ? $message->get_error_message() : ( is_scalar( $message ) ? (string) $message : '' ), 'file' => null, 'line' => null );
+			self::$died = array( 'message' => is_wp_error( $message ) ? $message->get_error_message() : ( is_scalar( $message ) ? (string) $message : '' ), 'file' => null, 'line' => null, 'by' => 'wp_die' );
 			foreach ( $trace as $frame ) {
 				if ( isset( $frame['function'], $frame['file'] ) && 'wp_die' === $frame['function'] ) {
 					self::$died['file'] = $frame['file'];
@@ -50,6 +50,22 @@ final class Death {
 			}
 			return call_user_func( $handler, $message, $title, $args );
 		};
+	}
+
+	/**
+	 * WP_CLI::error() speaks, and ends the process afterwards. Under it that is also how wp_die() ends, which said more.
+	 */
+	public static function heard( string $message ): void {
+		if ( null !== self::$died ) {
+			return;
+		}
+		self::$died = array( 'message' => $message, 'file' => null, 'line' => null, 'by' => 'WP_CLI::error' );
+		foreach ( debug_backtrace( DEBUG_BACKTRACE_IGNORE_ARGS, 6 ) as $frame ) { // phpcs:ignore WordPress.PHP.DevelopmentFunctions
+			if ( 'error' === $frame['function'] && 'WP_CLI' === ( $frame['class'] ?? '' ) && isset( $frame['file'] ) ) {
+				self::$died['file'] = $frame['file'];
+				self::$died['line'] = $frame['line'];
+			}
+		}
 	}
 
 	/**
@@ -66,7 +82,7 @@ final class Death {
 		$died = self::$died;
 		$said = $died ? wp_strip_all_tags( $died['message'] ) : '';
 		if ( '' !== trim( $said ) ) {
-			return array( 'failed', array_merge( $died, array( 'message' => $said ) ), 'wp_die' );
+			return array( 'failed', array( 'message' => $said, 'file' => $died['file'], 'line' => $died['line'] ), $died['by'] );
 		}
 		return array( 'ok', null, $died && $died['file'] ? "exit at {$died['file']}:{$died['line']}" : 'exit' );
 	}

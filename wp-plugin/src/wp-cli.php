@@ -54,6 +54,45 @@ function answer_wp_cli( string $call ): void {
 	if ( ! in_array( $call, array( 'inspect', 'end' ), true ) && is_in_maintenance( ABSPATH ) ) {
 		( new Frames( $signed['key'], $signed['nonce'] ) )->refuse( 503, 'E_MAINTENANCE', array( 'message' => 'the site is being updated' ) );
 	}
+	if ( 'run' === $call ) {
+		\WP_CLI::set_logger( new Attentive_Logger( \WP_CLI::get_logger() ) );
+	}
 	answer( $signed, $call, $said['body'] );
 	exit;
+}
+
+/**
+ * WP-CLI's logger, overheard: an event that ends in WP_CLI::error() has failed.
+ */
+final class Attentive_Logger {
+	/**
+	 * The logger that was there.
+	 *
+	 * @var object
+	 */
+	private $logger;
+
+	/**
+	 * Stands in front of it.
+	 */
+	public function __construct( object $logger ) {
+		$this->logger = $logger;
+	}
+
+	/**
+	 * Notes, and hands on.
+	 */
+	public function error( $message ) {
+		if ( class_exists( __NAMESPACE__ . '\Death', false ) ) {
+			Death::heard( is_scalar( $message ) ? (string) $message : '' );
+		}
+		return $this->logger->error( $message );
+	}
+
+	/**
+	 * All else is none of our business.
+	 */
+	public function __call( string $name, array $arguments ) {
+		return $this->logger->$name( ...$arguments );
+	}
 }

@@ -4,6 +4,7 @@
 //! One connection per request, closed at once after END_REQUEST: php-fpm keeps a worker waiting until its client closes.
 
 use std::io::ErrorKind;
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -92,7 +93,11 @@ impl Client {
             Address::Tcp(address) => TcpStream::connect(address).await.map(Connection::Tcp),
         };
         connected.map_err(|error| {
+            let is_socket = |path: &Path| path.metadata().is_ok_and(|there| there.file_type().is_socket());
             let why = match error.kind() {
+                ErrorKind::ConnectionRefused if matches!(&self.address, Address::Unix(path) if !is_socket(path)) => {
+                    "this is not a socket: see `listen` of the php-fpm pool"
+                }
                 // The queue of the socket is full: php-fpm is busy, not down.
                 ErrorKind::WouldBlock => return Failure::QueueFull,
                 ErrorKind::NotFound => "there is no such socket: php-fpm is not running, or listens elsewhere",

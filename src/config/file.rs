@@ -8,7 +8,7 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::problem::{Level, Problem};
+use super::problem::{Level, Problem, conceal};
 use super::units;
 use crate::text;
 
@@ -20,7 +20,8 @@ pub struct Problems {
 
 impl Problems {
     pub fn add(&self, level: Level, span: Range<usize>, message: impl Into<String>, expected: impl Into<String>) {
-        self.found.borrow_mut().push(Problem { level, span, message: message.into(), expected: expected.into() });
+        let message = conceal(&message.into());
+        self.found.borrow_mut().push(Problem { level, span, message, expected: expected.into() });
     }
 
     pub fn into_sorted(self) -> Vec<Problem> {

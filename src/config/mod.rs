@@ -26,7 +26,7 @@ use crate::protocol::signature::{Key, sha256};
 use crate::schedule::Schedule;
 use crate::text;
 use file::{Problems, Table};
-use problem::{Level, Problem, Refused};
+use problem::{Level, Problem, Refused, conceal};
 
 pub const DEFAULT_PATH: &str = "/etc/wp-cron-runner/config.toml";
 const LARGEST_FILE: u64 = 16 << 20;
@@ -215,7 +215,7 @@ pub enum Secrets {
 
 pub fn read(path: &Path, secrets: Secrets) -> Result<Config, Refused> {
     let source = read_file(path)?;
-    parse(path, source, secrets)
+    parse(path, &source, secrets)
 }
 
 fn read_file(path: &Path) -> Result<String, Refused> {
@@ -237,12 +237,12 @@ fn read_file(path: &Path) -> Result<String, Refused> {
         .map_err(|error| refuse(format!("is not UTF-8 text (byte {})", error.utf8_error().valid_up_to())))
 }
 
-fn parse(path: &Path, source: String, secrets: Secrets) -> Result<Config, Refused> {
-    let (table, errors) = DeTable::parse_recoverable(&source);
+fn parse(path: &Path, source: &str, secrets: Secrets) -> Result<Config, Refused> {
+    let (table, errors) = DeTable::parse_recoverable(source);
     let problems = Problems::default();
     for error in &errors {
         let (span, message) = (error.span().unwrap_or(0..0), error.message().trim_end());
-        match first_defined(&source, &span).filter(|_| message.starts_with("duplicate")) {
+        match first_defined(source, &span).filter(|_| message.starts_with("duplicate")) {
             Some(line) => {
                 problems.add(Level::Error, span, format!("{message}, first defined on line {line}"), "it once");
             }
@@ -256,13 +256,10 @@ fn parse(path: &Path, source: String, secrets: Secrets) -> Result<Config, Refuse
     match config {
         Some(mut config) if !failed => {
             config.hash = sha256(source.as_bytes()).chars().take(12).collect();
-            config.warnings = problems.iter().map(|warning| sentence(path, &source, warning)).collect();
+            config.warnings = problems.iter().map(|warning| sentence(path, source, warning)).collect();
             Ok(config)
         }
-        _ => {
-            drop(table);
-            Err(Refused { path: path.to_path_buf(), source, problems })
-        }
+        _ => Err(Refused { path: path.to_path_buf(), source: conceal(source), problems }),
     }
 }
 

@@ -55,6 +55,55 @@ impl std::fmt::Display for Refused {
 
 impl std::error::Error for Refused {}
 
+/// The text with every secret in it covered, byte for byte, so that places stay where they are: the value of a key that is
+/// named like a secret, the password of an address, and whatever looks like a site's key.
+pub fn conceal(text: &str) -> String {
+    let mut bytes = text.as_bytes().to_vec();
+    let mut start = 0;
+    for line in text.split_inclusive('\n') {
+        if let Some((key, value)) = line.split_once('=').filter(|(key, _)| is_named_like_a_secret(key)) {
+            let from = start + key.len() + 1;
+            cover(&mut bytes, from..from + value.trim_end().len(), |byte| !b" \"'[],".contains(&byte));
+        }
+        for (at, _) in line.match_indices("://") {
+            let rest = line.get(at + 3..).unwrap_or_default();
+            let length = rest.find(['/', '"', '\'', ' ', '\n']).unwrap_or(rest.len());
+            let user = rest.get(..length).and_then(|authority| authority.rsplit_once('@')).map(|(user, _)| user);
+            if let Some((name, password)) = user.and_then(|user| user.split_once(':')) {
+                let from = start + at + 3 + name.len() + 1;
+                cover(&mut bytes, from..from + password.len(), |_| true);
+            }
+        }
+        start += line.len();
+    }
+    let mut run = 0;
+    for end in 0..=bytes.len() {
+        if bytes.get(end).is_some_and(u8::is_ascii_hexdigit) {
+            run += 1;
+            continue;
+        }
+        if run >= 32 {
+            cover(&mut bytes, end - run..end, |_| true);
+        }
+        run = 0;
+    }
+    String::from_utf8(bytes).unwrap_or_default()
+}
+
+fn is_named_like_a_secret(key: &str) -> bool {
+    let key = key.trim().trim_matches(['"', '\'']).to_ascii_lowercase();
+    let is_file = ["_file", "_dir", "path"].iter().any(|end| key.ends_with(end));
+    !is_file && ["secret", "passw", "token", "auth", "key"].iter().any(|word| key.contains(word))
+}
+
+fn cover(bytes: &mut [u8], range: Range<usize>, is_covered: impl Fn(u8) -> bool) {
+    for byte in bytes.get_mut(range).unwrap_or_default() {
+        if is_covered(*byte) {
+            *byte = b'*';
+        }
+    }
+}
+
 /// `config.toml:12:9`
 pub fn place(path: &Path, source: &str, problem: &Problem) -> String {
     if source.is_empty() {
@@ -104,4 +153,27 @@ fn first_line(source: &str, span: Range<usize>) -> Range<usize> {
     let text = source.get(span.clone()).unwrap_or_default();
     let length = text.find('\n').unwrap_or(text.len());
     span.start..span.start + length
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_covered_and_nothing_moves() {
+        let key = "00112233445566778899aabbccddeeff102132435465768798a9bacbdcedfe0f";
+        for (text, expected) in [
+            ("secret = \"söcret word\"\n".to_string(), "secret = \"******* ****\"\n".to_string()),
+            ("secret_file = \"shop.key\"\n".into(), "secret_file = \"shop.key\"\n".into()),
+            ("basic_auth = \"me:pw".into(), "basic_auth = \"*****".into()),
+            ("url = \"https://me:p@w@shop.example/@x\"".into(), "url = \"https://me:***@shop.example/@x\"".into()),
+            ("url = \"https://shop.example:8080/a@b\"".into(), "url = \"https://shop.example:8080/a@b\"".into()),
+            (format!("secret_file = \"{key}\""), format!("secret_file = \"{}\"", "*".repeat(64))),
+            (format!("name = {key}"), format!("name = {}", "*".repeat(64))),
+        ] {
+            let covered = conceal(&text);
+            assert_eq!(covered, expected);
+            assert_eq!(covered.len(), text.len());
+        }
+    }
 }

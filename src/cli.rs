@@ -2,9 +2,12 @@
 
 use std::path::PathBuf;
 
+use clap::error::{ContextKind, ContextValue};
 use clap::{Parser, Subcommand};
 
 use crate::config::DEFAULT_PATH;
+use crate::outcome::{Stop, exit};
+use crate::text;
 
 /// Starts every WordPress event when it is due, never twice at once, and records what happened.
 #[derive(Debug, Parser)]
@@ -117,4 +120,18 @@ pub enum Plugin {
     },
     /// Is the plugin there, in which version, and do the keys agree?
     Status { site: String },
+}
+
+/// What clap says to people, for programs.
+pub fn wrong_words(error: &clap::Error) -> Stop {
+    let said = |kind| error.get(kind).map(ContextValue::to_string).filter(|value| !value.is_empty());
+    let word = [ContextKind::InvalidValue, ContextKind::InvalidSubcommand, ContextKind::InvalidArg];
+    let near = [ContextKind::SuggestedSubcommand, ContextKind::SuggestedArg, ContextKind::SuggestedValue];
+    let mut stop = Stop::new(exit::USAGE, error.kind().as_str().unwrap_or("these words cannot be read"));
+    stop.found = word.into_iter().find_map(said).map(|word| text::safe_cut(&word, 80).into_boxed_str());
+    let expected = said(ContextKind::ValidSubcommand).or_else(|| said(ContextKind::ValidValue));
+    let expected =
+        expected.map_or_else(|| "what `wp-cron-runner --help` shows".to_string(), |all| format!("one of {all}"));
+    let next = near.into_iter().find_map(said).map(|near| format!("did you mean `{near}`?"));
+    stop.expected(expected).at("command line").next(next.unwrap_or_else(|| "`wp-cron-runner --help`".to_string()))
 }

@@ -32,7 +32,13 @@ use history::Filter;
 use run_site::decide::Decision;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if error.use_stderr() && std::env::args_os().any(|word| word == "--json") => {
+            return refuse(&cli::wrong_words(&error), true);
+        }
+        Err(error) => error.exit(),
+    };
     let json = cli.json;
     start_logging(&cli.command);
     // reqwest was built without a TLS provider of its own, and panics where none was chosen.
@@ -45,15 +51,17 @@ fn main() -> ExitCode {
         .and_then(|runtime| runtime.block_on(execute(cli)));
     match result {
         Ok(code) => ExitCode::from(code),
-        Err(stop) => {
-            // Who asked for JSON reads the answer where he expects it.
-            let _ = match serde_json::to_string_pretty(&serde_json::json!({"error": stop})) {
-                Ok(text) if json => writeln!(std::io::stdout(), "{text}"),
-                _ => writeln!(std::io::stderr(), "{stop}"),
-            };
-            ExitCode::from(stop.code)
-        }
+        Err(stop) => refuse(&stop, json),
     }
+}
+
+/// Who asked for JSON reads the answer where he expects it.
+fn refuse(stop: &Stop, json: bool) -> ExitCode {
+    let _ = match commands::pretty(&serde_json::json!({"error": stop})) {
+        Ok(text) if json => write!(std::io::stdout(), "{text}"),
+        _ => writeln!(std::io::stderr(), "{stop}"),
+    };
+    ExitCode::from(stop.code)
 }
 
 async fn execute(cli: Cli) -> Result<u8, Stop> {
@@ -99,6 +107,8 @@ fn start_logging(command: &Command) {
     tracing_subscriber::fmt()
         .with_max_level(level)
         .with_writer(std::io::stderr)
+        // It would say so on stderr, and panic.
+        .log_internal_errors(false)
         .with_ansi(colour)
         .with_target(false)
         .init();

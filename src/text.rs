@@ -46,6 +46,19 @@ fn is_steering(character: char) -> bool {
         || matches!(character, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
+/// JSON that a terminal may show: serde leaves C1 controls and what turns the direction of a line as they are.
+pub fn safe_json(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for character in json.chars() {
+        if u32::from(character) > 0x7e && is_steering(character) {
+            let _ = write!(out, "\\u{:04x}", u32::from(character));
+        } else {
+            out.push(character);
+        }
+    }
+    out
+}
+
 /// Bytes as text: what is valid UTF-8 stays, every other byte becomes `\xHH`.
 pub fn lossy(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len());
@@ -133,6 +146,14 @@ mod tests {
         assert_eq!(safe("wöchentlich ☃"), "wöchentlich ☃");
         let long = safe(&"x".repeat(10_000));
         assert!(long.ends_with("... (10000 bytes)") && long.len() < 300, "{long}");
+    }
+
+    #[test]
+    fn json_says_the_same_with_nothing_to_obey() {
+        let value = serde_json::json!("a\u{7f}\u{9b}31m \u{202e}ö\u{2028}");
+        let safe = safe_json(&value.to_string());
+        assert_eq!(safe, "\"a\\u007f\\u009b31m \\u202eö\\u2028\"");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&safe).unwrap(), value);
     }
 
     #[test]

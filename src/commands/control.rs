@@ -25,6 +25,8 @@ pub async fn trigger(config: &Config, name: &str, hook: Option<&String>, json: b
     let answered = client::post(config, site, &format!("/v1/sites/{name}/run"), &json!({"hook": hook})).await?;
     let Some(runs) = answered else {
         return Err(Stop::new(exit::UNREACHABLE, format!("no runner answers on {}", config.runner.listen))
+            .expected("a runner that is up")
+            .at("`listen` in [runner]")
             .next(format!("start it, or run what is due without it: `wp-cron-runner once {name}`")));
     };
     let list = runs.as_array().map(Vec::as_slice).unwrap_or_default();
@@ -109,6 +111,8 @@ fn time_ahead(written: &str, now_ms: i64) -> Result<i64, Stop> {
         Stop::new(exit::USAGE, "--until cannot be read as a time ahead")
             .found(format!("\"{}\"", text::safe_cut(written, 80)))
             .expected("a duration such as 2h, a time such as 18:30 or \"2026-11-23 18:30\", or an RFC 3339 one")
+            .at("--until")
+            .next("such as `wp-cron-runner pause SITE --until 2h`")
     })
 }
 
@@ -129,7 +133,10 @@ pub async fn decide_about(config: &Config, run: &str, decision: Decision, json: 
         }
     }
     Err(problem.unwrap_or_else(|| {
-        Stop::new(exit::USAGE, format!("no site knows run `{}`; nothing was changed", text::safe_cut(run, 80)))
+        Stop::new(exit::USAGE, "no site knows this run; nothing was changed")
+            .found(format!("\"{}\"", text::safe_cut(run, 80)))
+            .expected("the id of a run")
+            .at(format!("run {}", text::safe_cut(run, 80)))
             .next("`wp-cron-runner history` shows run ids")
     }))
 }
@@ -147,7 +154,7 @@ enum By {
 
 /// Through the runner, which then starts what was put back; without one the site itself is told.
 async fn decide_at(config: &Config, site: &Arc<Site>, run: &str, decision: Decision) -> Result<Decided, Stop> {
-    if run.is_empty() || !run.chars().all(|c| c.is_ascii_alphanumeric()) {
+    if run.len() != 26 || !run.chars().all(|c| c.is_ascii_alphanumeric()) {
         return Err(Stop::site(&site.name, &Failure::NoSuchRun));
     }
     let path = format!("/v1/runs/{run}/{}", decision.word());

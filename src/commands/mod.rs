@@ -28,46 +28,71 @@ use crate::text;
 
 impl From<daemon::Error> for Stop {
     fn from(error: daemon::Error) -> Self {
-        let code = match &error {
-            daemon::Error::Root(_) | daemon::Error::History(_) | daemon::Error::State(_) => exit::CONFIGURATION,
-            daemon::Error::Second(_) => exit::LATER,
-            daemon::Error::Listen(..) | daemon::Error::Signals(_) => exit::UNREACHABLE,
-        };
-        Self::new(code, error.to_string())
+        match error {
+            daemon::Error::Root(command) => Self::new(exit::CONFIGURATION, error.to_string())
+                .found("uid 0")
+                .expected("the user that PHP runs as")
+                .next(format!("`sudo -u www-data wp-cron-runner {command}`")),
+            daemon::Error::Second(refusal) => Self::from(refusal).next("`wp-cron-runner status` asks it"),
+            daemon::Error::State(refusal) => Self::from(refusal),
+            daemon::Error::Listen(address, error, holder) => {
+                Self::new(exit::UNREACHABLE, format!("cannot listen on {address}"))
+                    .found(format!("{error}{holder}"))
+                    .expected("a port that is free")
+                    .at("`listen` in [runner]")
+                    .next("end that program, or set `listen` to another port")
+            }
+            daemon::Error::History(error) => Self::from(error),
+            daemon::Error::Signals(_) => Self::new(exit::UNREACHABLE, error.to_string()),
+        }
     }
 }
 
 impl From<sqlite::Error> for Stop {
     fn from(error: sqlite::Error) -> Self {
+        let (sqlite::Error::Sqlite { path, .. } | sqlite::Error::TooNew { path, .. } | sqlite::Error::Io { path, .. }) =
+            &error;
+        let path = path.display().to_string();
         Self::new(exit::CONFIGURATION, error.to_string())
+            .at(path)
+            .next("see `state_dir`: its files belong to the user of the runner")
     }
 }
 
 impl From<Refusal> for Stop {
     fn from(refusal: Refusal) -> Self {
-        let code = match refusal {
-            Refusal::Held { .. } => exit::LATER,
-            Refusal::Io { .. } => exit::CONFIGURATION,
-        };
-        Self::new(code, refusal.to_string())
+        match refusal {
+            Refusal::Held { what, holder, path } => Self::new(exit::LATER, format!("{what} is held"))
+                .found(format!("{holder} has it"))
+                .expected("one daemon at a time")
+                .at(path.display().to_string())
+                .next("wait for its end, or end it"),
+            Refusal::Io { path, error } => Self::new(exit::CONFIGURATION, format!("{} cannot be used", path.display()))
+                .found(error.to_string())
+                .expected("a folder that this user may write (mode 0700)")
+                .at(path.display().to_string())
+                .next("see `state_dir`"),
+        }
     }
 }
 
 /// Everything that is wrong with a configuration, as one refusal. For people it is shown at its places.
 pub fn refused(refused: &config::problem::Refused, json: bool) -> Stop {
     let styled = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    // A file that could not be read has no place to show.
-    let failed = match json || refused.source.is_empty() {
+    let failed = match json {
+        _ if refused.source.is_empty() => format!("{} cannot be used", refused.path.display()),
         false => refused.render(styled),
         true => {
-            let line = |problem: &config::problem::Problem| format!("{}: {}", refused.place(problem), problem.message);
+            let line = |problem: &config::problem::Problem| {
+                format!("{}: {}; expected {}", refused.place(problem), problem.message, problem.expected)
+            };
             refused.problems.iter().map(line).collect::<Vec<_>>().join("\n")
         }
     };
-    let stop = Stop::new(exit::CONFIGURATION, failed.trim_end());
+    let stop = Stop::new(exit::CONFIGURATION, failed.trim_end()).next("`wp-cron-runner check`");
     let first = refused.problems.iter().find(|problem| problem.level == config::problem::Level::Error);
     match first {
-        Some(first) => stop.at(refused.place(first)).expected(&first.expected).next("`wp-cron-runner check`"),
+        Some(first) => stop.at(refused.place(first)).found(&first.message).expected(&first.expected),
         None => stop,
     }
 }
@@ -100,7 +125,8 @@ pub fn print_again(text: &str, json: bool) -> Result<Reader, Stop> {
 
 pub fn pretty(value: &impl Serialize) -> Result<String, Stop> {
     let json = serde_json::to_string_pretty(value);
-    json.map(|json| json + "\n").map_err(|error| Stop::new(exit::FAILED, format!("cannot print: {error}")))
+    json.map(|json| text::safe_json(&json) + "\n")
+        .map_err(|error| Stop::new(exit::FAILED, format!("cannot print: {error}")))
 }
 
 pub fn print_json(value: &impl Serialize) -> Result<(), Stop> {
@@ -115,8 +141,11 @@ pub fn find<'a>(config: &'a Config, name: &str) -> Result<&'a Arc<Site>, Stop> {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("there are: {}", names.join(", ")),
         };
-        let failed = format!("no site `{}` in {}", text::safe_cut(name, 80), config.path.display());
-        Stop::new(exit::USAGE, failed).next(near)
+        Stop::new(exit::USAGE, format!("no such site in {}", config.path.display()))
+            .found(format!("\"{}\"", text::safe_cut(name, 80)))
+            .expected("the `name` of a [[site]]")
+            .at(config.path.display().to_string())
+            .next(near)
     })
 }
 

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use super::table::{row, show, table};
 use super::{
-    Reader, Stop, calls, exit, history_file, pinned_install, pretty, print, print_again, print_json, selected, visitor,
+    Reader, Stop, calls, exit, find, history_file, pinned_install, pretty, print, print_again, print_json, selected,
+    visitor,
 };
 use crate::api::{self, StatusReply, client};
 use crate::clock;
@@ -33,7 +34,7 @@ pub async fn status(config: &Config, watch: bool, json: bool) -> Result<u8, Stop
         };
         let code = if reply.runner.state == "running" { exit::FINE } else { exit::UNREACHABLE };
         let text = match json {
-            true if watch => format!("{}\n", json!(reply)),
+            true if watch => text::safe_json(&json!(reply).to_string()) + "\n",
             true => pretty(&reply)?,
             false => status_text(config, &reply),
         };
@@ -269,11 +270,19 @@ pub fn history(config: &Config, filter: Filter, since: Option<&String>, json: bo
     if let Some(since) = since {
         let duration = duration(since).ok_or_else(|| {
             let found = format!("\"{}\"", text::safe_cut(since, 80));
-            Stop::new(exit::USAGE, "--since cannot be read").found(found).expected("a duration such as 30m, 2h or 1d")
+            Stop::new(exit::USAGE, "--since cannot be read")
+                .found(found)
+                .expected("a duration such as 30m, 2h or 1d")
+                .at("--since")
+                .next("such as `wp-cron-runner history --since 2h`")
         })?;
         filter.since_ms = Some(clock::now_ms() - clock::millis(duration));
     }
     let runs = sqlite::Reader::open(&history_file(config))?.runs(&filter)?;
+    // A site that was taken out of the configuration has its runs all the same.
+    if let (Some(name), true) = (&filter.site, runs.is_empty()) {
+        find(config, name)?;
+    }
     if json {
         print_json(&runs)?;
     } else if runs.is_empty() {

@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Failure;
+use crate::text;
 
 /// Exit codes, as sysexits.h has them where it has them.
 pub mod exit {
@@ -64,17 +65,19 @@ impl Default for Stop {
 impl std::fmt::Display for Stop {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.write_str(&self.failed)?;
-        // Shown at its places, with what was expected there.
         if self.failed.contains('\n') {
-            return Ok(());
+            // Shown at its places, with what was found and expected there.
+            out.write_str("\n")?;
+        } else {
+            if let Some(found) = &self.found {
+                write!(out, ": {found}")?;
+            }
+            if let Some(expected) = &self.expected {
+                write!(out, "; expected {expected}")?;
+            }
+            out.write_str("; ")?;
         }
-        if let Some(found) = &self.found {
-            write!(out, ": {found}")?;
-        }
-        if let Some(expected) = &self.expected {
-            write!(out, "; expected {expected}")?;
-        }
-        write!(out, "; {}", self.again.sentence())?;
+        out.write_str(self.again.sentence())?;
         match &self.next {
             Some(next) => write!(out, "; {next}"),
             None => Ok(()),
@@ -93,8 +96,12 @@ impl Stop {
     }
 
     pub fn site(site: &str, failure: &Failure) -> Self {
-        let stop = Self::new(failure.code(), format!("site `{site}` {failure}"));
-        stop.at(format!("site {site}")).again(failure.again()).next(failure.advice())
+        let sentence = format!("site `{site}` {failure}");
+        let found = failure.found().filter(|found| sentence.ends_with(&format!(": {found}")));
+        let what = found.as_ref().and_then(|found| sentence.strip_suffix(&format!(": {found}")));
+        let mut stop = Self::new(failure.code(), what.unwrap_or(&sentence));
+        stop.found = found.map(String::into_boxed_str);
+        stop.at(format!("site {site}")).expected(failure.expected()).again(failure.again()).next(failure.advice())
     }
 
     pub fn found(mut self, found: impl Into<String>) -> Self {
@@ -142,6 +149,40 @@ impl Failure {
         }
     }
 
+    /// What was found, where the sentence ends with it.
+    fn found(&self) -> Option<String> {
+        match self {
+            Self::NotReached(found)
+            | Self::ServerError(found)
+            | Self::Misconfigured(found)
+            | Self::Database(found)
+            | Self::State(found) => Some(found.clone()),
+            Self::Refused { message, .. } => Some(text::safe(message)).filter(|found| !found.is_empty()),
+            _ => None,
+        }
+    }
+
+    pub fn expected(&self) -> &'static str {
+        match self {
+            Self::NotReached(_) => "somebody who answers there",
+            Self::QueueFull => "a free php-fpm worker",
+            Self::Unclear(_) | Self::TimedOut(_) => "an answer to its end",
+            Self::ServerError(_) | Self::Misconfigured(_) | Self::Refused { .. } => "a signed answer of the plugin",
+            Self::Maintenance { .. } => "a site that is not being updated",
+            Self::Clock(_) => "clocks that agree to a few seconds",
+            Self::Stale { .. } => "no other runner at this site",
+            Self::UnknownEpoch(_) => "the epoch that the site issued last",
+            Self::Left => "a runner that looks after the site",
+            Self::WrongInstall(_) => "the install that was pinned",
+            Self::Busy => "a free lock",
+            Self::Database(_) => "a database that works, with the plugin's tables",
+            Self::Corrupt(_) => "a serialized array",
+            Self::NoSuchRun => "the id of a run in its journal",
+            Self::NoSuchHook(_) => "a hook that has a scheduled event",
+            Self::State(_) => "a run that has ended, did not end well, and was not decided about before",
+        }
+    }
+
     pub fn again(&self) -> Again {
         match self {
             Self::NoSuchRun | Self::NoSuchHook(_) | Self::Misconfigured(_) | Self::WrongInstall(_) => Again::Useless,
@@ -155,6 +196,20 @@ impl Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_found_is_told_once() {
+        let stop = Stop::site("shop", &Failure::State("the run ended `ok`".into()));
+        assert_eq!(
+            (stop.failed.as_str(), stop.found.as_deref(), stop.again),
+            ("site `shop` refused", Some("the run ended `ok`"), Again::Unsafe)
+        );
+        assert!(stop.to_string().starts_with("site `shop` refused: the run ended `ok`; expected a run that"), "{stop}");
+        let stop = Stop::site("shop", &Failure::NoSuchHook("wc_x".into()));
+        assert!(stop.to_string().contains("no event of the hook wc_x scheduled; expected a hook that"), "{stop}");
+        let stop = Stop::new(exit::CONFIGURATION, "one\ntwo").expected("three").next("`check`");
+        assert_eq!(stop.to_string(), "one\ntwo\ntrying again as it is changes nothing; `check`");
+    }
 
     #[test]
     fn a_stop_has_one_shape_in_words_and_in_json() {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::error::{ContextKind, ContextValue};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Parser, Subcommand};
 
 use crate::config::DEFAULT_PATH;
@@ -125,13 +125,25 @@ pub enum Plugin {
 /// What clap says to people, for programs.
 pub fn wrong_words(error: &clap::Error) -> Stop {
     let said = |kind| error.get(kind).map(ContextValue::to_string).filter(|value| !value.is_empty());
-    let word = [ContextKind::InvalidValue, ContextKind::InvalidSubcommand, ContextKind::InvalidArg];
+    let arg = said(ContextKind::InvalidArg);
+    let (found, expected, place) = match error.kind() {
+        ErrorKind::MissingRequiredArgument => ("nothing".to_string(), arg, None),
+        ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            ("nothing".to_string(), said(ContextKind::ValidSubcommand).map(|all| format!("one of {all}")), None)
+        }
+        _ => {
+            let found = said(ContextKind::InvalidValue).map(|value| (value, arg.clone()));
+            let (found, place) = found.or(arg.map(|arg| (arg, None))).unwrap_or_default();
+            let found = said(ContextKind::InvalidSubcommand).unwrap_or(found);
+            let why = std::error::Error::source(error).map_or_else(String::new, |why| format!(": {why}"));
+            (format!("\"{}\"{why}", text::safe_cut(&found, 80)), None, place)
+        }
+    };
     let near = [ContextKind::SuggestedSubcommand, ContextKind::SuggestedArg, ContextKind::SuggestedValue];
-    let mut stop = Stop::new(exit::USAGE, error.kind().as_str().unwrap_or("these words cannot be read"));
-    stop.found = word.into_iter().find_map(said).map(|word| text::safe_cut(&word, 80).into_boxed_str());
-    let expected = said(ContextKind::ValidSubcommand).or_else(|| said(ContextKind::ValidValue));
-    let expected =
-        expected.map_or_else(|| "what `wp-cron-runner --help` shows".to_string(), |all| format!("one of {all}"));
-    let next = near.into_iter().find_map(said).map(|near| format!("did you mean `{near}`?"));
-    stop.expected(expected).at("command line").next(next.unwrap_or_else(|| "`wp-cron-runner --help`".to_string()))
+    let near = near.into_iter().find_map(said).map(|near| format!("did you mean `{near}`?"));
+    Stop::new(exit::USAGE, error.kind().as_str().unwrap_or("these words cannot be read"))
+        .found(found)
+        .expected(expected.unwrap_or_else(|| "what `wp-cron-runner --help` shows".to_string()))
+        .at(place.unwrap_or_else(|| "command line".to_string()))
+        .next(near.unwrap_or_else(|| "`wp-cron-runner --help`".to_string()))
 }

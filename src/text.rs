@@ -76,7 +76,10 @@ pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     known
         .iter()
         .map(|candidate| (distance(word, candidate), *candidate))
-        .filter(|(distance, candidate)| *distance <= candidate.len().max(word.len()) / 3 + 1)
+        .filter(|(distance, candidate)| {
+            let is_beginning = word.len() > 2 && candidate.starts_with(word);
+            is_beginning || *distance <= candidate.len().max(word.len()) / 3 + 1
+        })
         .min()
         .map(|(_, candidate)| candidate)
 }
@@ -164,6 +167,7 @@ mod tests {
     #[test]
     fn a_misspelt_key_finds_its_neighbour() {
         assert_eq!(nearest("timout", &["timeout", "trigger", "lanes"]), Some("timeout"));
+        assert_eq!(nearest("secret", &["timeout", "secret_file"]), Some("secret_file"));
         assert_eq!(nearest("zzz", &["timeout", "trigger", "lanes"]), None);
     }
 

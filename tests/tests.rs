@@ -16,6 +16,7 @@ mod outcomes;
 mod page_views;
 mod plugin_lifecycle;
 mod real_parts;
+mod refusals;
 mod reload;
 mod safety;
 mod support;

@@ -61,7 +61,7 @@ pub fn next(ask: &Ask, json: bool, now_ms: i64) -> Result<u8, Stop> {
 
 fn refused(wrong: &Wrong, place: &str) -> Stop {
     let stop = Stop::new(exit::USAGE, format!("{} is wrong", wrong.subject())).at(place);
-    stop.found(format!("\"{}\"", wrong.found)).expected(&*wrong.expected)
+    stop.found(format!("\"{}\"", wrong.found)).expected(&*wrong.expected).next("`wp-cron-runner next --help`")
 }
 
 /// A wall time that comes twice is taken the first time; one that is left out, as much later as the clock was set.
@@ -75,7 +75,11 @@ fn start(time: &str, zone: &TimeZone) -> Result<i64, Stop> {
     found.map(Timestamp::as_millisecond).ok_or_else(|| {
         let expected = "RFC 3339 such as 2026-03-08T01:00:00Z, or a wall time of the zone such as \"2026-03-08 01:00\"";
         let found = format!("\"{}\"", text::safe_cut(time, 80));
-        Stop::new(exit::USAGE, "the time to begin at is wrong").at("--from").found(found).expected(expected)
+        Stop::new(exit::USAGE, "the time to begin at is wrong")
+            .at("--from")
+            .found(found)
+            .expected(expected)
+            .next("`wp-cron-runner next --help`")
     })
 }
 

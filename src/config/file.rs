@@ -97,7 +97,11 @@ impl<'a> Table<'a> {
         self.problems.add(Level::Warning, span, message, expected);
     }
 
+    /// A key that must be there. One that is there and wrong has been told already.
     pub fn missing(&self, key: &str, expected: &str) {
+        if self.has(key) {
+            return;
+        }
         self.problems.add(
             Level::Error,
             self.span.clone(),

@@ -93,9 +93,11 @@ impl Client {
             Address::Tcp(address) => TcpStream::connect(address).await.map(Connection::Tcp),
         };
         connected.map_err(|error| {
-            let is_socket = |path: &Path| path.metadata().is_ok_and(|there| there.file_type().is_socket());
+            let is_other = |path: &Path| path.metadata().is_ok_and(|there| !there.file_type().is_socket());
             let why = match error.kind() {
-                ErrorKind::ConnectionRefused if matches!(&self.address, Address::Unix(path) if !is_socket(path)) => {
+                ErrorKind::ConnectionRefused | ErrorKind::PermissionDenied
+                    if matches!(&self.address, Address::Unix(path) if is_other(path)) =>
+                {
                     "this is not a socket: see `listen` of the php-fpm pool"
                 }
                 // The queue of the socket is full: php-fpm is busy, not down.

@@ -98,7 +98,7 @@ pub enum Failure {
     Corrupt(String),
     #[error("does not know that run")]
     NoSuchRun,
-    #[error("has no event of the hook {} scheduled", text::safe_cut(.0, 80))]
+    #[error("has no event of the hook that was asked for: \"{}\"", text::safe_cut(.0, 80))]
     NoSuchHook(String),
     #[error("refused: {0}")]
     State(String),

@@ -24,7 +24,8 @@ pub async fn trigger(config: &Config, name: &str, hook: Option<&String>, json: b
     let site = find(config, name)?;
     let answered = client::post(config, site, &format!("/v1/sites/{name}/run"), &json!({"hook": hook})).await?;
     let Some(runs) = answered else {
-        return Err(Stop::new(exit::UNREACHABLE, format!("no runner answers on {}", config.runner.listen))
+        return Err(Stop::new(exit::UNREACHABLE, "the runner cannot be asked")
+            .found(format!("no runner answers on {}", config.runner.listen))
             .expected("a runner that is up")
             .at("`listen` in [runner]")
             .next(format!("start it, or run what is due without it: `wp-cron-runner once {name}`")));

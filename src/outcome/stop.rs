@@ -157,6 +157,7 @@ impl Failure {
             | Self::Misconfigured(found)
             | Self::Database(found)
             | Self::State(found) => Some(found.clone()),
+            Self::NoSuchHook(hook) => Some(format!("\"{}\"", text::safe_cut(hook, 80))),
             Self::Refused { message, .. } => Some(text::safe(message)).filter(|found| !found.is_empty()),
             _ => None,
         }
@@ -206,7 +207,10 @@ mod tests {
         );
         assert!(stop.to_string().starts_with("site `shop` refused: the run ended `ok`; expected a run that"), "{stop}");
         let stop = Stop::site("shop", &Failure::NoSuchHook("wc_x".into()));
-        assert!(stop.to_string().contains("no event of the hook wc_x scheduled; expected a hook that"), "{stop}");
+        assert!(
+            stop.to_string().contains("no event of the hook that was asked for: \"wc_x\"; expected a hook that"),
+            "{stop}"
+        );
         let stop = Stop::new(exit::CONFIGURATION, "one\ntwo").expected("three").next("`check`");
         assert_eq!(stop.to_string(), "one\ntwo\ntrying again as it is changes nothing; `check`");
     }

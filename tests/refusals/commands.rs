@@ -53,7 +53,7 @@ fn a_command_is_refused_with_all_the_parts_and_changes_nothing() {
     let ended = |hook: &str| wait_for(hook, secs(10), || runner.history_of(hook).first().cloned());
     let id = |run: &Value| run["run"].as_str().expect("an id").to_owned();
     let (ok, failed) = (id(&ended("fx_ok")), id(&ended("fx_exception")));
-    site.schedule_in(0, "fx_sleep", &json!([20]));
+    site.schedule_in(0, "fx_sleep", &json!([120]));
     let running = wait_for("a run that runs", secs(10), || {
         let status = runner.json(&["status"]);
         status["sites"][0]["running"][0]["run"].as_str().map(str::to_owned)

@@ -32,8 +32,8 @@ impl Place {
         fs::hard_link(built, &binary).or_else(|_| fs::copy(built, &binary).map(drop)).expect("the binary");
         fs::create_dir(dir.join("home")).expect("a folder");
         let place = Self { binary, config: dir.join("home/config.toml"), dir };
-        place.write("shop.key", &format!("{KEY}\n"), 0o600);
-        place.write("shop.auth", &format!("me:{PASSWORD}\n"), 0o600);
+        place.write("shop.key", format!("{KEY}\n"), 0o600);
+        place.write("shop.auth", format!("me:{PASSWORD}\n"), 0o600);
         place
     }
 

@@ -187,6 +187,23 @@ fn a_killed_process_is_named_at_once() {
 }
 
 #[test]
+fn a_site_that_cannot_be_loaded_is_named_and_waited_for() {
+    let site = Site::builder().mariadb().start();
+    let runner = Runner::builder(&site).trigger(Trigger::WpCli).site_line("lanes = 1").start();
+    let at = site.schedule_in(4, "fx_ok", &json!([]));
+    site.add_plugin("if ( defined( 'WP_CLI' ) ) { throw new Error( 'no way in' ); }");
+    let view = wait_for("its name", secs(12), || {
+        let view = view_of(&runner);
+        view.to_string().contains("no way in").then_some(view)
+    });
+    assert!(view.to_string().contains("`php` ended with exit status"), "{view}");
+    assert_eq!(site.scheduled("fx_ok"), [at], "nothing was claimed");
+    site.add_plugin("");
+    wait_for("the event", secs(30), || site.ledger().end_of("fx_ok"));
+    assert_eq!(runner.history().len(), 1);
+}
+
+#[test]
 fn an_event_that_ends_in_an_error_of_wp_cli_has_failed() {
     let site = Site::builder().mariadb().start();
     site.add_plugin(

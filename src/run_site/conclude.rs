@@ -68,7 +68,9 @@ impl Run<'_> {
                 }
                 Err(failure) => {
                     failures += 1;
-                    if failures > 5
+                    // A process that ended before it claimed anything left nothing to wait for.
+                    let patience = if over && self.batch.claimed == 0 { 0 } else { 5 };
+                    if failures > patience
                         || matches!(
                             failure,
                             Failure::Stale { .. } | Failure::UnknownEpoch(_) | Failure::WrongInstall(_)

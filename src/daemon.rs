@@ -13,7 +13,8 @@ use std::sync::{Arc, Mutex};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
-use crate::api::{self, server::Server};
+use crate::api;
+use crate::api::shared::{Loaded, Server};
 use crate::clock;
 use crate::config::Config;
 use crate::history::sqlite::{self, History};
@@ -125,7 +126,7 @@ fn server(
     config: &Config,
     listen: SocketAddr,
     control: Key,
-    loaded: watch::Receiver<api::server::Loaded>,
+    loaded: watch::Receiver<Loaded>,
     published: watch::Receiver<Published>,
     orders: mpsc::Sender<Order>,
     history_file: PathBuf,

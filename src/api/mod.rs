@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod server;
+pub mod shared;
 mod signed;
 
 use serde::{Deserialize, Serialize};

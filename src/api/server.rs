@@ -1,10 +1,8 @@
 //! The server behind `listen`: for this machine only, and only under a name of this machine, so that no web page can
 //! reach it through a name that it controls.
 
-use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
 use axum::http::{StatusCode, header};
@@ -13,36 +11,12 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::json;
-use tokio::sync::{mpsc, watch};
 
-use super::{Configuration, Runner, Status, signed};
-use crate::config::Site;
+use super::shared::{Server, Shared};
+use super::{Runner, Status, signed};
 use crate::history::Filter;
 use crate::history::sqlite::Reader;
 use crate::protocol::LONGEST_BODY;
-use crate::protocol::signature::{Door, Key};
-use crate::scheduler::Published;
-use crate::scheduler::orders::Order;
-
-pub struct Server {
-    pub runner: Runner,
-    pub listen: SocketAddr,
-    pub control: Key,
-    pub loaded: watch::Receiver<Loaded>,
-    pub published: watch::Receiver<Published>,
-    pub orders: mpsc::Sender<Order>,
-    pub history_file: PathBuf,
-    pub doors: Mutex<HashMap<String, Door>>,
-}
-
-/// The configuration in force, as far as it matters here.
-#[derive(Debug, Clone, Default)]
-pub struct Loaded {
-    pub configuration: Configuration,
-    pub sites: HashMap<String, Arc<Site>>,
-}
-
-pub(super) type Shared = State<Arc<Server>>;
 
 pub fn router(server: Server) -> Router {
     let server = Arc::new(server);

@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::sync::oneshot;
 
-use super::server::{Server, Shared};
+use super::shared::{Server, Shared};
 use crate::clock;
 use crate::outcome::{Again, Failure, Stop, exit};
 use crate::protocol::Notice;

@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::systemd;
 use crate::api::Configuration;
-use crate::api::server::Loaded;
+use crate::api::shared::Loaded;
 use crate::clock;
 use crate::config::{self, Config, Secrets};
 use crate::scheduler::orders::{Changes, Order};

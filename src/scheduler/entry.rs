@@ -7,7 +7,6 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use super::Facts;
-use super::orders::Asked;
 use super::places::Place;
 use crate::clock;
 use crate::config::Site;
@@ -18,6 +17,8 @@ use crate::run_site::calls::{Calls, Me};
 use crate::site::{Limits, Running, State, View};
 use crate::text;
 use crate::trigger::wp_cron_php;
+
+pub use asked::{Answer, Asked};
 
 pub struct Entry {
     pub site: Arc<Site>,

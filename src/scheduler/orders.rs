@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::entry::{Entry, Removal};
+pub use super::entry::Answer;
+use super::entry::{Asked, Entry, Removal};
 use super::places::{Place, Places};
 use super::{Facts, Scheduler};
 use crate::clock;
@@ -54,15 +55,6 @@ pub enum Order {
         config: Box<Config>,
         answer: oneshot::Sender<Result<Changes, String>>,
     },
-}
-
-pub type Answer<T> = oneshot::Sender<Result<T, Failure>>;
-
-/// A run that somebody waits for.
-#[derive(Debug)]
-pub struct Asked {
-    pub hook: Option<String>,
-    pub answer: Answer<Vec<RunRecord>>,
 }
 
 /// What a reload did, by names of sites.

@@ -1,12 +1,22 @@
 //! Runs that somebody asked for, and waits for.
 
+use tokio::sync::oneshot;
+
 use super::Entry;
 use crate::history::RunRecord;
 use crate::outcome::Failure;
 use crate::protocol::Busy;
-use crate::scheduler::orders::Asked;
 use crate::site::RunEnd;
 use crate::text;
+
+pub type Answer<T> = oneshot::Sender<Result<T, Failure>>;
+
+/// A run that somebody waits for.
+#[derive(Debug)]
+pub struct Asked {
+    pub hook: Option<String>,
+    pub answer: Answer<Vec<RunRecord>>,
+}
 
 impl Entry {
     pub fn ask(&mut self, asked: Asked) {

@@ -1,0 +1,35 @@
+//! What all handlers of the server share.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use axum::extract::State;
+use tokio::sync::{mpsc, watch};
+
+use super::{Configuration, Runner};
+use crate::config::Site;
+use crate::protocol::signature::{Door, Key};
+use crate::scheduler::Published;
+use crate::scheduler::orders::Order;
+
+pub struct Server {
+    pub runner: Runner,
+    pub listen: SocketAddr,
+    pub control: Key,
+    pub loaded: watch::Receiver<Loaded>,
+    pub published: watch::Receiver<Published>,
+    pub orders: mpsc::Sender<Order>,
+    pub history_file: PathBuf,
+    pub doors: Mutex<HashMap<String, Door>>,
+}
+
+/// The configuration in force, as far as it matters here.
+#[derive(Debug, Clone, Default)]
+pub struct Loaded {
+    pub configuration: Configuration,
+    pub sites: HashMap<String, Arc<Site>>,
+}
+
+pub type Shared = State<Arc<Server>>;

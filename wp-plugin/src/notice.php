@@ -47,7 +47,8 @@ function send_notice( int $next ): void {
 	if ( '' === $listen ) {
 		return;
 	}
-	$finished = false;
+	// On a command line nobody waits for a page.
+	$finished = 'cli' === PHP_SAPI;
 	foreach ( array( 'fastcgi_finish_request', 'litespeed_finish_request' ) as $finish ) {
 		$finished = $finished || ( function_exists( $finish ) && $finish() );
 	}

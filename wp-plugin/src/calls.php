@@ -7,6 +7,72 @@
 
 namespace WP_Cron_Runner;
 
+/** What the fields of a call hold. Every one may be missing or null; others are for later versions. */
+const FIELDS = array(
+	'install'   => 'text',
+	'blog'      => 'a whole number',
+	'owner'     => 'text',
+	'runner'    => 'text',
+	'epoch'     => 'a whole number',
+	'expect_ms' => 'a whole number',
+	'list'      => 'true or false',
+	'lanes'     => 'a whole number',
+	'budget_ms' => 'a whole number',
+	'longest_s' => 'a whole number',
+	'policies'  => 'pairs of texts',
+	'trigger'   => 'text',
+	'hook'      => 'text',
+	'run'       => 'a run id',
+	'take'      => 'true or false',
+	'grace_s'   => 'a whole number',
+	'url'       => 'text',
+	'since_ms'  => 'a whole number',
+	'batch'     => 'text',
+	'rest'      => 'true or false',
+	'over'      => 'true or false',
+	'timed_out' => 'texts',
+	'runs'      => 'texts',
+	'requeue'   => 'a run id',
+	'drop'      => 'a run id',
+	'leave'     => 'true or false',
+	'uninstall' => 'true or false',
+);
+
+/**
+ * The first field that does not hold what it must, or null.
+ */
+function wrong_field( array $ask ): ?string {
+	foreach ( array_intersect_key( $ask, FIELDS ) as $name => $value ) {
+		if ( null !== $value && ! holds( FIELDS[ $name ], $value ) ) {
+			return $name;
+		}
+	}
+	return null;
+}
+
+/**
+ * Is this a value of this kind?
+ */
+function holds( string $kind, $value ): bool {
+	switch ( $kind ) {
+		case 'text':
+			return is_string( $value );
+		case 'a whole number':
+			return is_int( $value ) && abs( $value ) <= 2 ** 53;
+		case 'true or false':
+			return is_bool( $value );
+		case 'a run id':
+			return is_string( $value ) && 1 === preg_match( '/^[0-9A-Za-z]{26}\z/', $value );
+		case 'texts':
+			return is_array( $value ) && count( $value ) === count( array_filter( $value, 'is_string' ) );
+		default:
+			$is_pair = static function ( $one ): bool {
+				return is_array( $one ) && array( 0, 1 ) === array_keys( $one ) && holds( 'texts', $one );
+			};
+			return is_array( $value ) && count( $value ) === count( array_filter( $value, $is_pair ) );
+	}
+}
+
 /**
  * Are the tables there? Known without a query.
  */

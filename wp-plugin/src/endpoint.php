@@ -133,7 +133,7 @@ function deny( int $status = 401, string $error = 'E_AUTH' ): void {
 function accept_call(): void {
 	// phpcs:disable WordPress.Security -- every byte is covered by the signature.
 	$method = (string) ( $_SERVER['REQUEST_METHOD'] ?? '' );
-	$call   = (string) $_GET['wp-cron-runner'];
+	$call   = is_string( $_GET['wp-cron-runner'] ) ? $_GET['wp-cron-runner'] : '';
 	$header = (string) $_SERVER['HTTP_X_WP_CRON_RUNNER'];
 	$path   = (string) ( $_SERVER['REQUEST_URI'] ?? '' );
 	$host   = (string) ( $_SERVER['HTTP_HOST'] ?? '' );
@@ -181,7 +181,7 @@ function answer( array $signed, string $call, string $body ): void {
 	}
 	$frames = new Frames( $signed['key'], $signed['nonce'] );
 	$ask    = json_decode( $body, true );
-	check_call( $frames, $signed, $call, $ask );
+	check_call( $frames, $signed, $call, $body, $ask );
 	try {
 		$answers = array( 'due' => 'answer_due', 'inspect' => 'answer_inspect', 'end' => 'answer_end', 'settle' => 'answer_settle', 'run' => 'answer_run' );
 		call_user_func( __NAMESPACE__ . '\\' . $answers[ $call ], $frames, $ask, $signed['nonce'] );
@@ -198,20 +198,24 @@ function answer( array $signed, string $call, string $body ): void {
 /**
  * Refuses what is signed and still cannot be answered.
  */
-function check_call( Frames $frames, array $signed, string $call, $ask ): void {
+function check_call( Frames $frames, array $signed, string $call, string $body, $ask ): void {
 	if ( PROTOCOL !== $signed['version'] ) {
 		$frames->refuse( 426, 'E_VERSION', array( 'supported' => array( PROTOCOL, PROTOCOL ), 'message' => 'the plugin speaks version ' . PROTOCOL ) );
 	}
 	if ( abs( now_ms() - $signed['ts'] ) > WINDOW_MS ) {
 		$frames->refuse( 401, 'E_CLOCK', array( 'server_ms' => now_ms(), 'message' => 'the clocks differ by ' . round( abs( now_ms() - $signed['ts'] ) / 1000 ) . ' s' ) );
 	}
-	if ( ! is_array( $ask ) || ! in_array( $call, array_merge( SHORT_CALLS, FULL_CALLS ), true ) ) {
+	if ( ! is_array( $ask ) || '{' !== substr( ltrim( $body ), 0, 1 ) || ! in_array( $call, array_merge( SHORT_CALLS, FULL_CALLS ), true ) ) {
 		$frames->refuse( 400, 'E_BAD', array( 'message' => 'expected one of the calls due, run, inspect, settle, end with a JSON object' ) );
+	}
+	$wrong = wrong_field( $ask );
+	if ( null !== $wrong ) {
+		$frames->refuse( 400, 'E_BAD', array( 'message' => "`$wrong` does not hold what it must: " . FIELDS[ $wrong ] ) );
 	}
 	if ( isset( $ask['install'] ) && install_id() !== $ask['install'] ) {
 		$frames->refuse( 409, 'wrong_install', array( 'install' => install_id(), 'message' => 'this is another WordPress than the one the runner knows: a copy, or its address has changed' ) );
 	}
-	if ( isset( $ask['blog'] ) && get_current_blog_id() !== (int) $ask['blog'] ) {
-		$frames->refuse( 400, 'E_BAD', array( 'message' => 'blog ' . (int) $ask['blog'] . ' is not the blog of this address' ) );
+	if ( isset( $ask['blog'] ) && get_current_blog_id() !== $ask['blog'] ) {
+		$frames->refuse( 400, 'E_BAD', array( 'message' => "blog {$ask['blog']} is not the blog of this address" ) );
 	}
 }

@@ -92,7 +92,7 @@ fn line(finding: &Finding) -> String {
         Judgement::Warn => "warn",
         Judgement::Fail => "FAIL",
     };
-    let mut line = format!("{level}  {}: {}", finding.check, text::safe_cut(&finding.found, 1000));
+    let mut line = format!("{level}  {}: {}", finding.check, text::safe_cut(&finding.found, 5000));
     for (word, text) in [("expected", &finding.expected), ("do", &finding.fix)] {
         if !text.is_empty() {
             line += &format!("; {word}: {text}");

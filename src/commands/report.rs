@@ -174,7 +174,7 @@ fn remarks(sites: &[Value]) -> String {
     for view in sites {
         let site = word(at(view, "site"));
         if let Some(message) = at(view, "message").as_str() {
-            lines.push(text::safe_cut(message, 1000));
+            lines.push(text::safe_cut(message, 5000));
         }
         for run in at(view, "running").as_array().into_iter().chain(at(view, "open").as_array()).flatten() {
             let pid = word(at(run, "pid"));

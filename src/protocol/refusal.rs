@@ -44,7 +44,8 @@ impl Refusal {
             "wrong_install" => Failure::WrongInstall(self.install.unwrap_or_default()),
             "busy" => Failure::Busy,
             "E_MAINTENANCE" => Failure::Maintenance { retry_after_s: None },
-            "E_DATABASE" | "E_TABLES" => Failure::Database(crate::text::safe(&message)),
+            // It may end with the SQL to run by hand.
+            "E_DATABASE" | "E_TABLES" => Failure::Database(crate::text::safe_cut(&message, 4000)),
             "E_CORRUPT" => Failure::Corrupt(crate::text::safe(&message)),
             "E_RUN" => Failure::NoSuchRun,
             "E_HOOK" => Failure::NoSuchHook(message),

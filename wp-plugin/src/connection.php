@@ -22,6 +22,13 @@ final class Database_Error extends \RuntimeException {
 	}
 
 	/**
+	 * A table of ours is not there. The drop-in's own connection has no codes.
+	 */
+	public function is_missing_table(): bool {
+		return 1146 === (int) $this->getCode() || false !== strpos( $this->getMessage(), 'no such table' );
+	}
+
+	/**
 	 * The server went away; the locks of that connection are gone with it.
 	 */
 	public function is_gone(): bool {

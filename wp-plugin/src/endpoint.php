@@ -190,6 +190,11 @@ function answer( array $signed, string $call, string $body ): void {
 	} catch ( Corrupt_Cron $e ) {
 		$frames->refuse( 500, 'E_CORRUPT', array( 'message' => $e->getMessage() ) );
 	} catch ( Database_Error $e ) {
+		if ( $e->is_missing_table() && has_tables() ) {
+			// Somebody took them away, a restored backup perhaps: the next take-over makes them anew.
+			save_settings( array( 'schema' => 0 ) );
+			$frames->refuse( 409, 'unknown_epoch', array( 'epoch' => 0, 'message' => "the plugin's tables are gone: " . $e->getMessage() ) );
+		}
 		$busy = $e->is_busy();
 		$frames->refuse( $busy ? 503 : 500, $busy ? 'busy' : 'E_DATABASE', array( 'message' => $e->getMessage() ) );
 	}

@@ -87,12 +87,27 @@ function create_tables(): void {
 		updated_ms bigint NOT NULL,
 		PRIMARY KEY  (blog, name)
 	) {$engine}";
-	foreach ( array( $journal, $state ) as $sql ) {
-		try {
-			page_connection()->write( $sql );
-		} catch ( Database_Error $e ) {
-			throw new Database_Error( $e->getMessage() . '; run by hand: ' . preg_replace( '/\s+/', ' ', $sql ), (int) $e->getCode() ); // phpcs:ignore WordPress.Security.EscapeOutput
+	try {
+		page_connection()->write( $journal );
+		page_connection()->write( $state );
+	} catch ( Database_Error $e ) {
+		// Without the right to create, the statement fails also where somebody has done it by hand.
+		if ( ! are_tables_readable() ) {
+			throw new Database_Error( $e->getMessage() . '; run by hand: ' . preg_replace( '/\s+/', ' ', "$journal; $state" ), (int) $e->getCode() ); // phpcs:ignore WordPress.Security.EscapeOutput
 		}
+	}
+}
+
+/**
+ * Are the tables there in fact? Costs two queries.
+ */
+function are_tables_readable(): bool {
+	try {
+		page_connection()->value( 'SELECT 1 FROM ' . journal_table() . ' LIMIT 1' );
+		page_connection()->value( 'SELECT 1 FROM ' . state_table() . ' LIMIT 1' );
+		return true;
+	} catch ( Database_Error $e ) {
+		return false;
 	}
 }
 

@@ -209,7 +209,7 @@ function wait_for_end( int $pid, string $start, int $ms ): void {
 function answer_settle( Frames $frames, array $ask, string $nonce ): void {
 	$id = (string) ( $ask['owner'] ?? '' );
 	if ( ! empty( $ask['take'] ) ) {
-		prepare_site( $ask );
+		prepare_site();
 	} elseif ( ! has_tables() ) {
 		throw new Refused( 409, 'unknown_epoch', array( 'epoch' => 0, 'message' => 'no runner has taken over this site yet' ) );
 	}
@@ -236,11 +236,11 @@ function answer_settle( Frames $frames, array $ask, string $nonce ): void {
 }
 
 /**
- * Makes the site ready for a runner: tables, lock kind, and what page views have to know.
+ * Makes the site ready for a runner, whoever that will be: tables and lock kind.
  */
-function prepare_site( array $ask ): void {
+function prepare_site(): void {
 	$now = settings();
-	if ( ! has_tables() ) {
+	if ( ! has_tables() || ! are_tables_readable() ) {
 		create_tables();
 		set_state( page_connection(), 'unlocked', array() );
 		page_connection()->write( 'UPDATE ' . state_table() . " SET updated_ms = 0 WHERE blog = ? AND name = 'unlocked'", array( get_current_blog_id() ) );
@@ -251,8 +251,6 @@ function prepare_site( array $ask ): void {
 		'schema'       => SCHEMA,
 		'lock_kind'    => $kind,
 		'lock_version' => VERSION,
-		'listen'       => preg_match( '/^[\w.:\[\]-]{1,80}$/', (string) ( $ask['url'] ?? '' ) ) ? (string) $ask['url'] : '',
-		'grace'        => (int) ( $ask['grace_s'] ?? 600 ),
 	);
 	if ( array_intersect_key( $now, $want ) != $want ) { // phpcs:ignore Universal.Operators.StrictComparisons -- order does not matter.
 		save_settings( $want );
@@ -273,7 +271,9 @@ function decide( Connection $db, Locks $locks, array $ask, string $id ): array {
 	}
 	if ( ! empty( $ask['take'] ) ) {
 		take_over( $db, $id, (string) ( $ask['runner'] ?? '' ), (int) ( $ask['expect_ms'] ?? 0 ), (int) ( $ask['epoch'] ?? 0 ) );
-		save_settings( array( 'seen' => time(), 'settled' => false ) );
+		// Not before: who is refused must not have the notices of the owner sent to him.
+		$url = preg_match( '/^[\w.:\[\]-]{1,80}$/', (string) ( $ask['url'] ?? '' ) ) ? (string) $ask['url'] : '';
+		save_settings( array( 'listen' => $url, 'grace' => (int) ( $ask['grace_s'] ?? 600 ), 'seen' => time(), 'settled' => false ) );
 		// A wp-cron.php that is running now has a list of what was due. It looks at this before each event, and ends where it
 		// finds another's mark.
 		set_transient( 'doing_cron', sprintf( '%.22F', microtime( true ) ) );

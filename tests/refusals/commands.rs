@@ -237,7 +237,7 @@ fn a_narrow_terminal_is_told_the_same_in_more_lines() {
             assert!(!text.contains(is_steering), "{arguments}: {text:?}");
         }
     }
-    // The name is all there, piece by piece.
+    // Eight columns need more than 20 characters; none takes more than a few.
     let (_, text) = on_terminal("history", 20, true);
     assert!(text.lines().all(|line| line.chars().count() <= 60), "{text}");
 

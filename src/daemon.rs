@@ -73,7 +73,7 @@ pub async fn run(config: Config) -> Result<(), Error> {
     let (in_force, loaded) = watch::channel(loaded(&config));
     let server = server(&config, address, control, loaded, published.clone(), orders.clone(), history_file);
     // It answers during the drain as well: only the end of the process ends it.
-    let serving = tokio::spawn(serve(listener, server));
+    let serving = tokio::spawn(api::server::serve(listener, server));
     tracing::info!("runner {} looks after {} on {address}", config.runner.name, sites(&config));
     for warning in &config.warnings {
         tracing::warn!("{warning}");
@@ -141,10 +141,4 @@ fn server(
         configuration: api::Configuration::default(),
     };
     Server { runner, listen, control, loaded, published, orders, history_file, doors: Mutex::default() }
-}
-
-async fn serve(listener: TcpListener, server: Server) {
-    if let Err(error) = axum::serve(listener, api::server::router(server)).await {
-        tracing::error!("the server has ended: {error}");
-    }
 }

@@ -3,6 +3,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
 use axum::http::{StatusCode, header};
@@ -10,13 +11,44 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use serde_json::json;
+use tokio::net::TcpListener;
 
 use super::shared::{Server, Shared};
 use super::{Runner, Status, signed};
 use crate::history::Filter;
 use crate::history::sqlite::Reader;
 use crate::protocol::LONGEST_BODY;
+
+const HEAD_LIMIT: Duration = Duration::from_secs(10);
+
+/// Serves until it is dropped. Not by axum's own loop, which cannot be told two things: a client that has closed its half (a page
+/// that sends a notice and does not wait) is answered all the same, and one that never ends its head is not waited for.
+pub async fn serve(listener: TcpListener, server: Server) {
+    let router = router(server);
+    loop {
+        let connection = match listener.accept().await {
+            Ok((connection, _)) => connection,
+            Err(error) => {
+                // Out of files, most likely: whoever holds them lets go sooner or later.
+                tracing::warn!("cannot accept a connection: {error}");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                continue;
+            }
+        };
+        let service = TowerToHyperService::new(router.clone());
+        tokio::spawn(async move {
+            let mut http = http1::Builder::new();
+            http.half_close(true).timer(TokioTimer::new()).header_read_timeout(HEAD_LIMIT);
+            if let Err(error) = http.serve_connection(TokioIo::new(connection), service).await {
+                tracing::debug!("a connection ended early: {error}");
+            }
+        });
+    }
+}
 
 pub fn router(server: Server) -> Router {
     let server = Arc::new(server);
@@ -116,6 +148,77 @@ fn error_response(message: &str) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::shared::Loaded;
+    use crate::protocol::signature::Key;
+    use crate::scheduler::orders::Order;
+    use std::collections::HashMap;
+
+    const KEY: &str = "00112233445566778899aabbccddeeff102132435465768798a9bacbdcedfe0f";
+
+    fn sites(folder: &std::path::Path) -> HashMap<String, Arc<crate::config::Site>> {
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::write(folder.join("shop.key"), KEY).unwrap();
+        std::fs::set_permissions(folder.join("shop.key"), std::fs::Permissions::from_mode(0o600)).unwrap();
+        let text = "[[site]]\nname = \"shop\"\nurl = \"https://shop.example\"\n";
+        std::fs::write(folder.join("config.toml"), text).unwrap();
+        let config = crate::config::read(&folder.join("config.toml"), crate::config::Secrets::Needed).unwrap();
+        config.sites.iter().map(|site| (site.name.clone(), site.clone())).collect()
+    }
+
+    fn signed_notice(listen: SocketAddr) -> String {
+        let (body, path, host) = ("{\"next\":5}", "/v1/sites/shop/notice", listen.to_string());
+        let nonce = crate::protocol::signature::random_hex::<16>().unwrap();
+        let message = crate::protocol::signature::Message {
+            site: "shop",
+            path_and_query: path,
+            host: &host,
+            ts_ms: crate::clock::now_ms(),
+            nonce: &nonce,
+            body: body.as_bytes(),
+        };
+        let signature = message.sign(&Key::from_hex(KEY).unwrap());
+        format!(
+            "POST {path} HTTP/1.1\r\nHost: {host}\r\nX-WP-Cron-Runner: {signature}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            body.len()
+        )
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn whoever_sends_a_notice_and_hangs_up_at_once_is_heard() {
+        use tokio::io::AsyncWriteExt;
+        let folder = tempfile::tempdir().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listen = listener.local_addr().unwrap();
+        let (orders, mut heard) = tokio::sync::mpsc::channel(1000);
+        let (_loaded, loaded) =
+            tokio::sync::watch::channel(Loaded { sites: sites(folder.path()), ..Loaded::default() });
+        let (_published, published) = tokio::sync::watch::channel(crate::scheduler::Published::default());
+        let runner = Runner {
+            name: "r".into(),
+            version: String::new(),
+            state: "running".into(),
+            pid: None,
+            since: None,
+            listen: listen.to_string(),
+            configuration: super::super::Configuration::default(),
+        };
+        let control = Key::from_hex(&KEY.replace('0', "7")).unwrap();
+        let history_file = folder.path().join("history.sqlite");
+        let doors = std::sync::Mutex::default();
+        tokio::spawn(serve(
+            listener,
+            Server { runner, listen, control, loaded, published, orders, history_file, doors },
+        ));
+        for _ in 0..200 {
+            let mut connection = tokio::net::TcpStream::connect(listen).await.unwrap();
+            connection.write_all(signed_notice(listen).as_bytes()).await.unwrap();
+            drop(connection);
+        }
+        for number in 0..200 {
+            let order = tokio::time::timeout(Duration::from_secs(5), heard.recv()).await;
+            assert!(matches!(order, Ok(Some(Order::Notice { .. }))), "notice {number}: {order:?}");
+        }
+    }
 
     #[test]
     fn only_names_of_this_machine_are_answered() {

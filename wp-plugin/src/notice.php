@@ -47,8 +47,7 @@ function send_notice( int $next ): void {
 	if ( '' === $listen ) {
 		return;
 	}
-	// On a command line nobody waits for a page.
-	$finished = 'cli' === PHP_SAPI;
+	$finished = false;
 	foreach ( array( 'fastcgi_finish_request', 'litespeed_finish_request' ) as $finish ) {
 		$finished = $finished || ( function_exists( $finish ) && $finish() );
 	}

@@ -1,8 +1,8 @@
 //! Leases as locked files, and the state directory that they live in.
 
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::clock;
@@ -35,6 +35,7 @@ impl StateDir {
     pub fn open(path: &Path) -> Result<Self, Refusal> {
         let refuse = |error| Refusal::Io { path: path.to_path_buf(), error };
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(refuse)?;
+        check_owner(path).map_err(refuse)?;
         let id = runner_id(&path.join("runner.id"))?;
         Ok(Self { path: path.to_path_buf(), id })
     }
@@ -65,18 +66,32 @@ pub fn control_key(state_dir: &Path) -> Result<Key, Refusal> {
     read_key(&mut file).map_err(refuse)?.ok_or_else(|| refuse(io::Error::other("holds no key")))
 }
 
+/// Anew at each start: whatever lay there before, nobody but this runner's user has read this one.
 fn make_control_key(state_dir: &Path) -> Result<Key, Refusal> {
     let path = state_dir.join("control.key");
     let refuse = |error| Refusal::Io { path: path.clone(), error };
-    let mut file = open(&path).map_err(refuse)?;
-    file.lock().map_err(refuse)?;
-    if let Some(key) = read_key(&mut file).map_err(refuse)? {
-        return Ok(key);
-    }
     let hex = random_hex::<32>().map_err(refuse)?;
-    file.set_len(0).and_then(|()| file.rewind()).map_err(refuse)?;
-    writeln!(file, "{hex}").and_then(|()| file.sync_all()).map_err(refuse)?;
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(refuse(error)),
+        _ => {}
+    }
+    let mut options = OpenOptions::new();
+    let file = options.write(true).create_new(true).mode(0o600).custom_flags(no_follow()).open(&path);
+    file.and_then(|mut file| writeln!(file, "{hex}")).map_err(refuse)?;
     Key::from_hex(&hex).ok_or_else(|| refuse(io::Error::other("holds no key")))
+}
+
+/// Whoever may write the folder decides what the runner believes.
+fn check_owner(folder: &Path) -> io::Result<()> {
+    let metadata = fs::metadata(folder)?;
+    let (mode, own) = (metadata.mode() & 0o7777, rustix::process::geteuid());
+    if mode & 0o022 != 0 {
+        return Err(io::Error::other(format!("has mode {mode:04o}: others may write it")));
+    }
+    if metadata.uid() != own.as_raw() && !own.is_root() {
+        return Err(io::Error::other(format!("belongs to user {}, and this is user {}", metadata.uid(), own.as_raw())));
+    }
+    Ok(())
 }
 
 fn read_key(file: &mut File) -> io::Result<Option<Key>> {
@@ -156,6 +171,27 @@ mod tests {
         assert!(state.site("other").is_ok() && state.daemon().is_ok());
         drop(lease);
         assert!(state.site("shop").is_ok());
+    }
+
+    #[test]
+    fn the_key_of_commands_is_new_at_each_start_whatever_lay_there() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("control.key"), "ab".repeat(32)).unwrap();
+        let state = StateDir::open(folder.path()).unwrap();
+        let first = state.control_key().unwrap();
+        assert_eq!(control_key(folder.path()).unwrap(), first);
+        assert_ne!(first, Key::from_hex(&"ab".repeat(32)).unwrap());
+        assert_eq!(fs::metadata(folder.path().join("control.key")).unwrap().mode() & 0o777, 0o600);
+        assert_ne!(state.control_key().unwrap(), first);
+    }
+
+    #[test]
+    fn a_state_directory_that_others_may_write_is_refused() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o770)).unwrap();
+        let refusal = StateDir::open(folder.path()).unwrap_err().to_string();
+        assert!(refusal.contains("has mode 0770"), "{refusal}");
     }
 
     #[test]

@@ -164,14 +164,20 @@ pub enum Interrupted {
     Drop,
 }
 
+impl Trigger {
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::FastCgi(_) => "fastcgi",
+            Self::Http(_) => "http",
+            Self::WpCli(_) => "wp-cli",
+            Self::WpCronPhp(_) => "wp-cron.php",
+        }
+    }
+}
+
 impl Site {
     pub fn trigger_word(&self) -> &'static str {
-        match self.trigger {
-            Trigger::FastCgi(_) => "fastcgi",
-            Trigger::Http(_) => "http",
-            Trigger::WpCli(_) => "wp-cli",
-            Trigger::WpCronPhp(_) => "wp-cron.php",
-        }
+        self.trigger.word()
     }
 
     pub fn has_plugin(&self) -> bool {

@@ -47,9 +47,12 @@ impl Reader<'_> {
         let path = self.path("path", "the folder that holds wp-load.php");
         let url = self.url();
         let trigger = self.trigger(url.as_ref(), path.as_ref());
+        if let Some(trigger) = &trigger {
+            self.check_unused(trigger);
+        }
         // Where no plugin can be installed there is nobody to share a key with.
         let needs_key = !matches!(trigger, Some(Trigger::WpCronPhp(_)));
-        let (secret_file, keys) = if needs_key { self.keys(name.as_deref()) } else { Default::default() };
+        let (secret_file, keys) = if needs_key { self.keys(name.as_deref()) } else { self.no_keys() };
         let timeout = table.duration("timeout", SECOND..days(30)).unwrap_or(Duration::from_secs(600));
         let lanes = table.whole("lanes", 1..129).unwrap_or(2);
         let rescan = table.duration("rescan", SECOND..days(1)).unwrap_or(Duration::from_secs(60));
@@ -152,6 +155,11 @@ impl Reader<'_> {
                 (file, Vec::new())
             }
         }
+    }
+
+    /// Known, and not read.
+    fn no_keys(&self) -> (PathBuf, Vec<crate::protocol::signature::Key>) {
+        (self.path("secret_file", "the file with the site's key, mode 0600").unwrap_or_default(), Vec::new())
     }
 
     fn schedule(&self, trigger: Option<&Trigger>) -> Option<Schedule> {

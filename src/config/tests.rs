@@ -149,6 +149,34 @@ fn what_is_legal_and_probably_not_meant_is_a_warning() {
 }
 
 #[test]
+fn a_key_of_another_trigger_is_named() {
+    let refusal = refused(&format!("{SITE}user = \"nobody\"\n"));
+    assert!(refusal.contains("`user` means nothing to the trigger fastcgi"), "{refusal}");
+    for (text, key) in [
+        (format!("{SITE}insecure = true\n"), "insecure"),
+        (format!("{SITE}trigger = \"http\"\n"), "fastcgi"),
+        (WP_CLI.replace("X", "connect_to = \"127.0.0.1:443\""), "connect_to"),
+        (
+            WP_CLI.replace("wp-cli", "wp-cron.php").replace("X", "schedule = \"@daily\"\nsecret_file = \"x\""),
+            "secret_file",
+        ),
+    ] {
+        let config = Fixture::new().read(&text).unwrap();
+        let [warning] = config.warnings.as_slice() else { panic!("{text}: {:?}", config.warnings) };
+        assert!(warning.contains(&format!("`{key}` means nothing to the trigger")), "{warning}");
+    }
+}
+
+#[test]
+fn a_ca_file_without_a_certificate_is_refused_before_it_is_used() {
+    let fixture = Fixture::new();
+    fs::write(fixture.folder.path().join("ca.pem"), "no certificate\n").unwrap();
+    let text = "[[site]]\nname = \"shop\"\nurl = \"https://shop.example\"\nca_file = \"ca.pem\"\n";
+    let refusal = fixture.read(text).unwrap_err().to_string();
+    assert!(refusal.contains("holds no certificate"), "{refusal}");
+}
+
+#[test]
 fn two_equal_hooks_are_named_at_both_lines() {
     let hook = "[[site.hook]]\nname = \"wc_import\"\n";
     let config = Fixture::new().read(&format!("{SITE}{hook}timeout = \"1h\"\n{hook}")).unwrap();

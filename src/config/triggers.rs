@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
 
-use reqwest::Url;
+use reqwest::{Certificate, Url};
 use toml::Spanned;
 
 use super::sites::{Reader, host_ip, is_link_local};
@@ -16,6 +16,9 @@ const FASTCGI: &str =
     "php-fpm's socket, such as \"/run/php/php8.2-fpm.sock\", or an address of this machine, such as \"127.0.0.1:9000\"";
 const TRIGGER: &str = "\"fastcgi\", \"http\", \"wp-cli\" or \"wp-cron.php\"";
 const WP_CLI_KEYS: [&str; 5] = ["wp_cli", "php", "ini", "user", "wp_command"];
+const HTTP_KEYS: [&str; 4] = ["ca_file", "connect_to", "basic_auth_file", "insecure"];
+const FASTCGI_KEYS: [&str; 1] = ["fastcgi"];
+const PLUGIN_KEYS: [&str; 5] = ["secret_file", "lanes", "rescan", "grace", "hook"];
 /// A process of WP-CLI has no limit by itself on most machines.
 const MEMORY: &str = "memory_limit=512M";
 
@@ -58,6 +61,26 @@ impl Reader<'_> {
                     self.wrong("trigger", word, TRIGGER);
                 }
                 None
+            }
+        }
+    }
+
+    /// A key that another trigger reads was probably meant for this one.
+    pub(super) fn check_unused(&self, trigger: &Trigger) {
+        let (none, word): (&[&str], _) = (&[], trigger.word());
+        let unused = match trigger {
+            Trigger::FastCgi(_) => [&HTTP_KEYS[..], &WP_CLI_KEYS, none],
+            Trigger::Http(_) => [&FASTCGI_KEYS[..], &WP_CLI_KEYS, none],
+            Trigger::WpCli(_) => [&FASTCGI_KEYS[..], &HTTP_KEYS, none],
+            Trigger::WpCronPhp(WpCronPhp::Http(_)) => [&FASTCGI_KEYS[..], &PLUGIN_KEYS, none],
+            Trigger::WpCronPhp(WpCronPhp::WpCli(_)) => [&FASTCGI_KEYS[..], &HTTP_KEYS, &PLUGIN_KEYS],
+        };
+        for key in unused.concat().into_iter().filter(|key| self.table.has(key)) {
+            let (span, message) = (self.table.span_of(key), format!("`{key}` means nothing to the trigger {word}"));
+            match key {
+                // Whoever writes it believes that PHP is somebody else.
+                "user" => self.table.refuse(span, message, "it with the trigger wp-cli alone"),
+                _ => self.table.warn(span, message, "only keys that this trigger reads"),
             }
         }
     }
@@ -109,10 +132,16 @@ impl Reader<'_> {
     fn ca_file(&self) -> Option<CaFile> {
         let expected = "a file with certificates (PEM)";
         let path = self.path("ca_file", expected)?;
-        match fs::read(&path) {
+        let read = fs::read(&path).map_err(|error| format!("cannot be read: {error}"));
+        let read = read.and_then(|pem| match Certificate::from_pem_bundle(&pem) {
+            Ok(certificates) if !certificates.is_empty() => Ok(pem),
+            Ok(_) => Err("holds no certificate".to_string()),
+            Err(error) => Err(format!("is wrong: {error}")),
+        });
+        match read {
             Ok(pem) => Some(CaFile { path, pem }),
-            Err(error) => {
-                let found = format!("{}, which cannot be read: {error}", path.display());
+            Err(why) => {
+                let found = format!("{}, which {why}", path.display());
                 self.table.wrong("ca_file", self.table.span_of("ca_file"), &found, expected);
                 None
             }

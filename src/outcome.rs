@@ -88,6 +88,8 @@ pub enum Failure {
     UnknownEpoch(Option<i64>),
     #[error("was told that this runner has left")]
     Left,
+    #[error("gets nothing started any more: the runner is stopping")]
+    Stopping,
     #[error("is another WordPress install ({}) than the one that was pinned; it is a copy, or the site moved", text::safe(.0))]
     WrongInstall(String),
     #[error("was busy: a lock of its database was not free within a second")]
@@ -100,6 +102,8 @@ pub enum Failure {
     NoSuchRun,
     #[error("has no event of the hook that was asked for: \"{}\"", text::safe_cut(.0, 80))]
     NoSuchHook(String),
+    #[error("starts nothing: {0}")]
+    NotStarted(String),
     #[error("refused: {0}")]
     State(String),
     #[error("refused the request: {code}{}{}", if .message.is_empty() { "" } else { ": " }, text::safe(.message))]
@@ -121,6 +125,8 @@ impl Failure {
             Self::Clock(_) => "nothing was started; set both clocks (NTP)",
             Self::Stale { .. } => "nothing was started; only one runner looks after a site; stop one of them",
             Self::UnknownEpoch(_) | Self::Left => "nothing was started; the runner takes the site over anew",
+            Self::NotStarted(_) => "nothing was changed; see `wp-cron-runner status`",
+            Self::Stopping => "nothing was started; ask again when a runner is up",
             Self::WrongInstall(_) => {
                 "nothing was started; where the site moved, `wp-cron-runner plugin install SITE` pins the new one; a copy wants a key of its own"
             }

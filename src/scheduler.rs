@@ -49,7 +49,7 @@ pub struct Scheduler {
     state: StateDir,
     me: Arc<Me>,
     history: Arc<History>,
-    tasks: JoinSet<(usize, TaskEnd)>,
+    tasks: JoinSet<(usize, Arc<Site>, TaskEnd)>,
     progress_in: mpsc::UnboundedSender<(usize, Progress)>,
     progress: mpsc::UnboundedReceiver<(usize, Progress)>,
     orders: mpsc::Receiver<Order>,
@@ -60,6 +60,7 @@ pub struct Scheduler {
     slice_ms: i64,
     clock: (i64, Instant),
     history_trouble: Option<String>,
+    is_stopping: bool,
 }
 
 /// What the scheduler shows of itself, anew each time round.
@@ -82,8 +83,6 @@ enum TaskEnd {
 struct Ran {
     end: RunEnd,
     place: Option<Place>,
-    /// With what the run was begun; the site may have been configured anew meanwhile.
-    site: Arc<Site>,
     /// A pass without the plugin.
     record: Option<RunRecord>,
 }
@@ -146,6 +145,7 @@ impl Scheduler {
             slice_ms: clock::millis(parts.slice).clamp(100, SLICE_MS),
             clock: (clock::now_ms(), Instant::now()),
             history_trouble: None,
+            is_stopping: false,
         };
         scheduler.places.resize(config);
         for site in &config.sites {
@@ -224,13 +224,14 @@ impl Scheduler {
             }
         }
         match happened {
-            Happened::Ended(number, end) => self.ended(number, *end),
+            Happened::Ended(number, site, end) => self.ended(number, &site, *end),
             Happened::Progressed(number, progress) => self.progressed(number, progress),
             Happened::Ordered(order) => self.obey(*order),
         }
     }
 
-    fn ended(&mut self, number: usize, end: TaskEnd) {
+    /// `site`: with what it was begun; the site may have been configured anew meanwhile.
+    fn ended(&mut self, number: usize, site: &Arc<Site>, end: TaskEnd) {
         let now = clock::now_ms();
         if let TaskEnd::Ran(ran) = &end {
             self.running = self.running.saturating_sub(1);
@@ -242,7 +243,12 @@ impl Scheduler {
         if !matches!(end, TaskEnd::Ran(_)) {
             entry.state.call_ended();
         }
+        let is_old = !Arc::ptr_eq(site, &entry.site);
         match end {
+            // What failed by a configuration that is not in force any more says nothing.
+            TaskEnd::Took(Err(_)) | TaskEnd::Looked(Err(_)) | TaskEnd::Settled(Err(_)) if is_old => {
+                entry.state.look_again();
+            }
             TaskEnd::Took(result) => entry.took(now, result, &self.history),
             TaskEnd::Looked(result) => {
                 entry.looked(now, result.map(|looked| (seen_in_due(&looked.due), looked)));
@@ -257,7 +263,7 @@ impl Scheduler {
                     self.event_ended(number, ran.end.sent, record);
                 }
                 if let Some(entry) = self.entries.get_mut(&number) {
-                    entry.ran(now, ran.end, &ran.site);
+                    entry.ran(now, ran.end, site);
                 }
             }
         }
@@ -266,7 +272,12 @@ impl Scheduler {
     fn progressed(&mut self, number: usize, progress: Progress) {
         let Some(entry) = self.entries.get_mut(&number) else { return };
         match progress {
-            Progress::Claimed { sent, batch, count, seen } => entry.state.claimed(sent, batch, count, seen),
+            Progress::Claimed { sent, batch, count, mut seen } => {
+                if entry.is_for_hook(sent) {
+                    seen.busy.clear();
+                }
+                entry.state.claimed(sent, batch, count, seen);
+            }
             Progress::Started { run, hook, at_ms, pid, host } => entry.event_started(run, hook, at_ms, pid, host),
             Progress::Ended(sent, record) => self.event_ended(number, sent, *record),
             Progress::Next(next) => entry.state.moved(next),
@@ -298,14 +309,14 @@ impl Scheduler {
 }
 
 enum Happened {
-    Ended(usize, Box<TaskEnd>),
+    Ended(usize, Arc<Site>, Box<TaskEnd>),
     Progressed(usize, Progress),
     Ordered(Box<Order>),
 }
 
 /// Progress first: it frees nothing, but a second lane waits for it.
 async fn next_event(
-    tasks: &mut JoinSet<(usize, TaskEnd)>,
+    tasks: &mut JoinSet<(usize, Arc<Site>, TaskEnd)>,
     progress: &mut mpsc::UnboundedReceiver<(usize, Progress)>,
     orders: &mut mpsc::Receiver<Order>,
 ) -> Happened {
@@ -314,7 +325,7 @@ async fn next_event(
             biased;
             Some((number, progress)) = progress.recv() => return Happened::Progressed(number, progress),
             Some(ended) = tasks.join_next(), if !tasks.is_empty() => match ended {
-                Ok((number, end)) => return Happened::Ended(number, Box::new(end)),
+                Ok((number, site, end)) => return Happened::Ended(number, site, Box::new(end)),
                 Err(error) => tracing::error!("a task failed: {error}"),
             },
             Some(order) = orders.recv() => return Happened::Ordered(Box::new(order)),

@@ -98,6 +98,7 @@ pub struct State {
     busy: Vec<Busy>,
     running: usize,
     is_calling: bool,
+    is_taking: bool,
     /// Requests are numbered as they are sent; the call that is on its way has this number.
     sent: u64,
     call: u64,
@@ -144,6 +145,7 @@ impl State {
             busy: Vec::new(),
             running: 0,
             is_calling: false,
+            is_taking: false,
             sent: 0,
             call: 0,
             notice: None,
@@ -184,6 +186,13 @@ impl State {
         self.looked = None;
     }
 
+    /// Told to leave, and wanted again: to be taken over anew.
+    pub fn return_to(&mut self) {
+        self.right = Right::None;
+        self.looked = None;
+        self.not_before = 0;
+    }
+
     pub fn running(&self) -> usize {
         self.running
     }
@@ -219,14 +228,16 @@ impl State {
         self.open.iter().filter(|open| !self.batches.contains(&open.batch))
     }
 
-    pub fn call_started(&mut self) {
+    pub fn call_started(&mut self, what: Want) {
         self.is_calling = true;
+        self.is_taking = what == Want::Take;
         self.sent += 1;
         self.call = self.sent;
     }
 
     pub fn call_ended(&mut self) {
         self.is_calling = false;
+        self.is_taking = false;
     }
 
     /// The site is ours now.

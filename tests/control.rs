@@ -120,6 +120,55 @@ fn a_pause_ends_by_itself_and_can_be_noted_without_a_runner() {
 }
 
 #[test]
+fn once_respects_a_pause_and_says_so() {
+    let (shop, blog) = (Site::builder().sqlite().start(), Site::builder().name("blog").sqlite().start());
+    let mut runner = Runner::builder(&shop).and(&blog).start();
+    runner.cli(&["pause", "shop"]);
+    runner.stop();
+    let said = runner.cli(&["once", "shop"]);
+    assert!(said.code() == 75 && said.stderr.contains("site `shop` is paused"), "{said:?}");
+    shop.schedule_in(-5, "fx_ok", &json!([]));
+    // Far enough ahead that no page view takes it from the runner.
+    let at = unix_now() + 2;
+    blog.schedule(&[(at, "fx_ok", json!([]))]);
+    wait_for("its time", secs(5), || (unix_now() > at).then_some(()));
+    let said = runner.cli(&["once"]);
+    assert!(said.status.success() && said.stderr.contains("site `shop` is paused"), "{said:?}");
+    // Page loads run what they find while no runner is there; the runner's own record is what counts.
+    let sites: Vec<_> = runner.history_of("fx_ok").iter().map(|run| run["site"].clone()).collect();
+    assert_eq!(sites, ["blog"]);
+}
+
+#[test]
+fn a_wrong_hook_costs_what_is_due_nothing() {
+    let site = Site::builder().sqlite().start();
+    let runner = Runner::builder(&site).start();
+    let due = unix_now() + 6;
+    site.schedule(&[(due, "fx_ok", json!([]))]);
+    for _ in 0..10 {
+        assert_eq!(runner.cli(&["trigger", "shop", "fx_nobody_knows"]).code(), 1);
+    }
+    let run = wait_for("the run", secs(20), || runner.history_of("fx_ok").first().cloned());
+    let late = run["lateness_ms"].as_i64().expect("a lateness");
+    assert!((0..3000).contains(&late), "{run}");
+}
+
+#[test]
+fn who_asks_a_runner_that_stops_is_told_at_once() {
+    let site = Site::builder().sqlite().start();
+    let mut runner = Runner::builder(&site).start();
+    site.schedule(&[(unix_now() + 1, "fx_sleep", json!([6]))]);
+    wait_for("its begin", secs(10), || (!site.ledger().begins("fx_sleep").is_empty()).then_some(()));
+    runner.signal(rustix::process::Signal::TERM);
+    let said = wait_for("the drain", secs(5), || {
+        let said = runner.cli(&["trigger", "shop"]);
+        said.stderr.contains("the runner is stopping").then_some(said)
+    });
+    assert!(said.code() == 75 && said.stderr.contains("trying again is safe"), "{said:?}");
+    assert!(site.ledger().end_of("fx_sleep").is_none(), "told while the other one still ran");
+}
+
+#[test]
 fn a_crontab_expression_lets_due_events_wait_for_its_times() {
     let site = Site::builder().sqlite().start();
     let runner = Runner::builder(&site).site_line("schedule = \"* * * * *\"\ntimezone = \"Asia/Kathmandu\"").start();
@@ -246,7 +295,7 @@ fn while_the_history_cannot_be_written_nothing_starts_and_the_api_says_so() {
     site.schedule_in(0, "fx_ok", &json!(["meanwhile"]));
     wait_for("a look that sees it", secs(10), || (runner.json(&["status"])["sites"][0]["due"] == 1).then_some(()));
     let said = runner.cli(&["trigger", "shop"]);
-    assert!(said.code() == 1 && said.stderr.contains("nothing is started"), "{said:?}");
+    assert!(said.code() == 1 && said.stderr.contains("starts nothing"), "{said:?}");
     assert_eq!(site.ledger().begins("fx_ok").len(), 1, "what cannot be recorded is not started");
     history.execute_batch("ROLLBACK").expect("its end");
     wait_for("both records", secs(20), || (runner.history_of("fx_ok").len() == 2).then_some(()));

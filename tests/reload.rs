@@ -77,6 +77,29 @@ fn sites_come_change_and_go_while_events_run() {
 }
 
 #[test]
+fn a_site_that_comes_back_under_its_last_run_is_looked_after_at_once() {
+    let (shop, blog) = (Site::builder().mariadb().start(), Site::builder().name("blog").sqlite().start());
+    let mut runner = Runner::builder(&shop).and(&blog).start();
+    let both = std::fs::read_to_string(&runner.config).expect("config.toml");
+    shop.schedule_in(1, "fx_sleep", &json!([8]));
+    wait_for("the event's begin", secs(10), || (!shop.ledger().begins("fx_sleep").is_empty()).then_some(()));
+    runner.rewrite_config(|config| without_site(&config, "shop"));
+    assert!(runner.reload().contains("removed shop"));
+    wait_for("the goodbye", secs(10), || {
+        (shop.php("echo (int) (get_option('wp_cron_runner')['seen'] ?? -1);") == "0").then_some(())
+    });
+    runner.rewrite_config(|_| both.clone());
+    assert!(runner.reload().contains("added shop"));
+    shop.schedule_in(1, "fx_ok", &json!(["back again"]));
+    wait_for("a run of the site that is back", secs(10), || runner.history_of("fx_ok").first().cloned());
+    assert!(shop.ledger().end_of("fx_sleep").is_none(), "while the old one still ran");
+    let run = wait_for("the old one's record", secs(20), || runner.history_of("fx_sleep").first().cloned());
+    assert_eq!(run["outcome"], "ok", "{run}");
+    assert_eq!(names(&runner), ["shop", "blog"]);
+    assert!(shop.ledger().overlaps().is_empty());
+}
+
+#[test]
 fn a_changed_grace_reaches_the_site_once_nothing_runs() {
     let site = Site::builder().sqlite().start();
     let mut runner = Runner::builder(&site).start();

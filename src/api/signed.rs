@@ -163,7 +163,8 @@ fn answer<T: serde::Serialize>(site: &str, answered: Option<Result<T, Failure>>)
 fn status_of(failure: &Failure) -> StatusCode {
     match failure {
         Failure::NoSuchRun | Failure::NoSuchHook(_) => StatusCode::NOT_FOUND,
-        Failure::State(_) | Failure::Stale { .. } => StatusCode::CONFLICT,
+        Failure::State(_) | Failure::NotStarted(_) | Failure::Stale { .. } => StatusCode::CONFLICT,
+        Failure::Stopping => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::BAD_GATEWAY,
     }
 }

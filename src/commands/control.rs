@@ -1,6 +1,8 @@
 //! What an operator tells a runner: run this now, pause, go on, put that run back. The runner does it where one is up; what can
 //! be done without one is done here, and said.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -13,7 +15,7 @@ use crate::config::{Config, Site, duration};
 use crate::history::RunRecord;
 use crate::history::sqlite::{History, Reader};
 use crate::lease::file::{Refusal, StateDir};
-use crate::outcome::Failure;
+use crate::outcome::{Again, Failure};
 use crate::run_site::decide::{Decision, decide};
 use crate::scheduler::orders::{PAUSED, fact_of};
 use crate::site::Pause;
@@ -79,6 +81,14 @@ async fn set_pause(config: &Config, name: &str, pause: Option<Pause>, json: bool
 
 /// Into the state directory of a runner that is not up.
 fn remember(config: &Config, name: &str, pause: Option<Pause>) -> Result<(), Stop> {
+    let folder = &config.runner.state_dir;
+    let is_ours = fs::metadata(folder).is_ok_and(|folder| folder.uid() == rustix::process::geteuid().as_raw());
+    if !is_ours {
+        // What another user writes there the runner could not open.
+        let stop = Stop::new(exit::UNREACHABLE, "no runner answers, and its state directory is another user's");
+        let next = "start the runner, or try as the user that it runs as";
+        return Err(stop.at(folder.display().to_string()).again(Again::Useless).next(next));
+    }
     let state = StateDir::open(&config.runner.state_dir)?;
     let _lease = state.daemon().map_err(|refusal| match refusal {
         Refusal::Held { .. } => {
@@ -95,7 +105,9 @@ fn time_ahead(written: &str, now_ms: i64) -> Result<i64, Stop> {
     let zone = jiff::tz::TimeZone::system();
     let wall = || -> Option<i64> {
         let now = jiff::Timestamp::from_millisecond(now_ms).ok()?.to_zoned(zone.clone());
-        if let Ok(time) = written.parse::<jiff::civil::Time>() {
+        // A time alone is also what a date with a time is read as.
+        let is_time = !written.contains('-') && !written.contains('T');
+        if let Some(time) = written.parse::<jiff::civil::Time>().ok().filter(|_| is_time) {
             let today = now.date().to_datetime(time).to_zoned(zone.clone()).ok()?;
             let next = if today > now { today } else { today.tomorrow().ok()? };
             return Some(next.timestamp().as_millisecond());
@@ -213,7 +225,9 @@ mod tests {
         assert_eq!(time_ahead("2023-11-14T22:13:21Z", now).unwrap(), now + 1000);
         let next = time_ahead("18:30", now).unwrap();
         assert!(next > now && next <= now + 90_000_000, "{next}");
-        for wrong in ["yesterday", "2023-11-14T22:13:20Z", "25:00", "", "-2h", "0s"] {
+        let day = time_ahead("2023-12-24 18:30", now).unwrap();
+        assert!((now + 39 * 86_400_000..now + 41 * 86_400_000).contains(&day), "{day}");
+        for wrong in ["yesterday", "2023-11-14T22:13:20Z", "2001-01-01 12:00", "2001-01-01", "25:00", "", "-2h", "0s"] {
             let stop = time_ahead(wrong, now).unwrap_err();
             assert!(stop.code == exit::USAGE && stop.to_string().contains("18:30"), "{wrong}: {stop}");
         }

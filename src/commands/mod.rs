@@ -24,6 +24,8 @@ use crate::history::sqlite;
 use crate::lease::file::Refusal;
 pub use crate::outcome::{Stop, exit};
 use crate::run_site::calls::{Calls, Me};
+use crate::scheduler::orders::{PAUSED, pause_of};
+use crate::site::Pause;
 use crate::text;
 
 impl From<daemon::Error> for Stop {
@@ -183,6 +185,12 @@ pub fn history_file(config: &Config) -> std::path::PathBuf {
 /// Which install this site was the last time; it goes with every call, so that a copy of the site refuses it.
 pub fn pinned_install(config: &Config, site: &str) -> Option<String> {
     sqlite::Reader::open(&history_file(config)).ok()?.fact(site, "install").ok()?
+}
+
+/// The pause that a runner of this state directory keeps.
+pub fn pinned_pause(config: &Config, site: &str) -> Option<Pause> {
+    let reader = sqlite::Reader::open(&history_file(config)).ok()?;
+    pause_of(reader.fact(site, PAUSED).ok()?.as_deref())
 }
 
 pub fn is_root() -> bool {

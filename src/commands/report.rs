@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use super::table::{row, show, table};
 use super::{
-    Reader, Stop, calls, exit, find, history_file, pinned_install, pretty, print, print_again, print_json, selected,
-    visitor,
+    Reader, Stop, calls, exit, find, history_file, pinned_install, pinned_pause, pretty, print, print_again,
+    print_json, selected, visitor,
 };
 use crate::api::{self, StatusReply, client};
 use crate::clock;
@@ -17,9 +17,8 @@ use crate::history::{Filter, error_sentence, sqlite};
 use crate::outcome::Failure;
 use crate::protocol::Event;
 use crate::run_site::calls::seen_in_due;
-use crate::scheduler::orders::{PAUSED, pause_of};
 use crate::scheduler::{disable_wp_cron_sentence, left_alone_sentence, limits_of, stray_sentence};
-use crate::site::{About, Pause, State};
+use crate::site::{About, State};
 use crate::text;
 
 const WATCH: Duration = Duration::from_secs(1);
@@ -118,11 +117,6 @@ fn without_runner(mut view: Value) -> Value {
         *state = json!("no runner");
     }
     view
-}
-
-fn pinned_pause(config: &Config, site: &str) -> Option<Pause> {
-    let reader = sqlite::Reader::open(&history_file(config)).ok()?;
-    pause_of(reader.fact(site, PAUSED).ok()?.as_deref())
 }
 
 fn sites_table(sites: &[Value]) -> String {

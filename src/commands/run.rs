@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use super::{Stop, calls, exit, pinned_install, pretty, print, print_json, report, selected, visitor};
+use super::{Stop, calls, exit, pinned_install, pinned_pause, pretty, print, print_json, report, selected, visitor};
 use crate::clock;
 use crate::config::{Config, Site};
 use crate::daemon;
@@ -32,6 +32,7 @@ pub async fn once(config: &Config, names: &[String], dry_run: bool, json: bool) 
         return say_what_is_due(config, &sites, json).await;
     }
     daemon::refuse_root("once")?;
+    let sites = not_paused(config, sites)?;
     let state = StateDir::open(&config.runner.state_dir)?;
     for site in &sites {
         state
@@ -58,6 +59,27 @@ pub async fn once(config: &Config, names: &[String], dry_run: bool, json: bool) 
     scheduler.leave().await;
     drop((scheduler, history));
     tell(&collect(made), &failures, json)
+}
+
+/// A pause holds for a crontab as well; it is said, and is an error only where nothing else was asked for.
+fn not_paused(config: &Config, sites: Vec<Arc<Site>>) -> Result<Vec<Arc<Site>>, Stop> {
+    let (now, mut left, mut last) = (clock::now_ms(), Vec::new(), None);
+    for site in sites {
+        let pause = pinned_pause(config, &site.name).filter(|pause| pause.until.is_none_or(|until| until > now));
+        let Some(pause) = pause else {
+            left.push(site);
+            continue;
+        };
+        let until = pause.until.map_or_else(String::new, |until| format!(" until {}", clock::rfc3339(until)));
+        let stop = Stop::new(exit::LATER, format!("site `{}` is paused{until}; nothing was started there", site.name));
+        let stop = stop.at(format!("site {}", site.name)).next(format!("`wp-cron-runner resume {}`", site.name));
+        tracing::warn!("{stop}");
+        last = Some(stop);
+    }
+    match last {
+        Some(stop) if left.is_empty() => Err(stop),
+        _ => Ok(left),
+    }
 }
 
 /// A site that another runner looks after, silent as it may be, is not sent back to page-load cron.

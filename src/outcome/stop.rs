@@ -141,11 +141,14 @@ impl Failure {
             | Self::Maintenance { .. }
             | Self::Stale { .. }
             | Self::UnknownEpoch(_)
-            | Self::Left => exit::LATER,
+            | Self::Left
+            | Self::Stopping => exit::LATER,
             Self::Misconfigured(_) | Self::WrongInstall(_) | Self::Clock(_) | Self::Refused { .. } => {
                 exit::CONFIGURATION
             }
-            Self::Corrupt(_) | Self::NoSuchRun | Self::NoSuchHook(_) | Self::State(_) => exit::FAILED,
+            Self::Corrupt(_) | Self::NoSuchRun | Self::NoSuchHook(_) | Self::NotStarted(_) | Self::State(_) => {
+                exit::FAILED
+            }
         }
     }
 
@@ -173,7 +176,8 @@ impl Failure {
             Self::Clock(_) => "clocks that agree to a few seconds",
             Self::Stale { .. } => "no other runner at this site",
             Self::UnknownEpoch(_) => "the epoch that the site issued last",
-            Self::Left => "a runner that looks after the site",
+            Self::Left | Self::Stopping => "a runner that looks after the site",
+            Self::NotStarted(_) => "a site that may start something now",
             Self::WrongInstall(_) => "the install that was pinned",
             Self::Busy => "a free lock",
             Self::Database(_) => "a database that works, with the plugin's tables",

@@ -115,6 +115,15 @@ impl Entry {
         self.make_calls(me);
     }
 
+    /// The site is wanted again before its last run has ended.
+    pub fn return_to(&mut self, site: &Arc<Site>, me: &Arc<Me>, now: i64) {
+        let has_left = self.removal.take() == Some(Removal::Left);
+        self.reconfigure(site, me, now);
+        if has_left {
+            self.state.return_to();
+        }
+    }
+
     pub fn wants_to_leave(&self) -> bool {
         self.removal == Some(Removal::Wanted) && !self.state.is_calling()
     }

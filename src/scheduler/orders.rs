@@ -95,6 +95,7 @@ pub fn fact_of(pause: Option<Pause>) -> String {
 impl Scheduler {
     pub(super) fn obey(&mut self, order: Order) {
         match order {
+            Order::Run { answer, .. } if self.is_stopping => drop(answer.send(Err(Failure::Stopping))),
             Order::Notice { site, notice } => self.noticed(&site, &notice),
             Order::Run { site, hook, answer } => match self.named(&site) {
                 Some(entry) => entry.ask(Asked { hook, answer }),
@@ -164,10 +165,16 @@ impl Scheduler {
         self.drain = config.runner.drain;
         self.history.set_limits(&config.history);
         self.places.resize(config);
-        for entry in self.entries.values_mut().filter(|entry| entry.removal.is_none()) {
+        for entry in self.entries.values_mut() {
             let name = entry.site.name.clone();
             let is_same_kind = |site: &Arc<Site>| site.has_plugin() == entry.site.has_plugin();
             match added.get(&name) {
+                // It was on its way out, and something of it still runs: its lease and what is known of it are here.
+                Some((site, _)) if entry.removal.is_some() && is_same_kind(site) => {
+                    entry.return_to(site, &self.me, now);
+                    changes.added.push(name.clone());
+                }
+                _ if entry.removal.is_some() => continue,
                 Some((site, _)) if **site == *entry.site => changes.unchanged += 1,
                 Some((site, _)) if is_same_kind(site) => {
                     entry.reconfigure(site, &self.me, now);
@@ -198,7 +205,7 @@ impl Scheduler {
 }
 
 fn no_such_site() -> Failure {
-    Failure::State("no [[site]] has this name".into())
+    Failure::NotStarted("no [[site]] has this name".into())
 }
 
 impl Places {

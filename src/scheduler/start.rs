@@ -87,8 +87,9 @@ impl Scheduler {
     fn call(&mut self, number: usize, want: Want, now: i64) {
         let Some(entry) = self.entries.get_mut(&number) else { return };
         let Some(calls) = entry.ready(&self.state, now).and_then(|()| entry.calls.clone()) else { return };
-        entry.state.call_started();
+        entry.state.call_started(want);
         self.calling += 1;
+        let site = entry.site.clone();
         let history = self.history.clone();
         let install = entry.state.install.clone();
         let epoch = entry.state.epoch().unwrap_or(0);
@@ -105,7 +106,7 @@ impl Scheduler {
                 }
                 _ => TaskEnd::Looked(calls.look(install, false).await),
             };
-            (number, end)
+            (number, site, end)
         });
     }
 
@@ -113,14 +114,14 @@ impl Scheduler {
     fn say_goodbye(&mut self, number: usize) {
         let Some(entry) = self.entries.get_mut(&number) else { return };
         entry.removal = Some(Removal::Left);
-        entry.refuse_all(&Failure::State("the site is not in the configuration any more".into()));
+        entry.refuse_all(&Failure::NotStarted("the site is not in the configuration any more".into()));
         let (Some(calls), Some(epoch)) = (entry.calls.clone(), entry.state.epoch()) else { return };
-        entry.state.call_started();
+        entry.state.call_started(Want::Settle);
         self.calling += 1;
-        let install = entry.state.install.clone();
+        let (site, install) = (entry.site.clone(), entry.state.install.clone());
         self.tasks.spawn(async move {
             leave(&calls, install.as_deref(), epoch).await;
-            (number, TaskEnd::Left)
+            (number, site, TaskEnd::Left)
         });
     }
 
@@ -130,12 +131,12 @@ impl Scheduler {
 
     fn start_run(&mut self, number: usize, now: i64) {
         let Some(entry) = self.entries.get_mut(&number) else { return };
-        if entry.ready(&self.state, now).is_none() || (entry.site.has_plugin() && entry.state.epoch().is_none()) {
+        let can_ask = entry.state.epoch().is_some() && entry.calls.is_some();
+        if entry.ready(&self.state, now).is_none() || (entry.site.has_plugin() && !can_ask) {
             return;
         }
         let began = entry.state.pass_began().unwrap_or(now);
-        let sent = entry.state.run_started(now);
-        let hook = entry.answer_with(sent);
+        let (sent, hook) = entry.run_starts(now);
         self.turn += 1;
         entry.turn = self.turn;
         let (place, site) = (entry.place.clone(), entry.site.clone());
@@ -155,7 +156,7 @@ impl Scheduler {
                     (end, Some(record))
                 }
             };
-            (number, TaskEnd::Ran(Box::new(Ran { end, place, site, record })))
+            (number, site, TaskEnd::Ran(Box::new(Ran { end, place, record })))
         });
     }
 }

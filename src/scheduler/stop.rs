@@ -6,6 +6,7 @@ use tokio::task::JoinSet;
 
 use super::entry::Removal;
 use super::{Scheduler, next_event};
+use crate::outcome::Failure;
 use crate::run_site::calls::{Calls, Settle};
 
 /// So long for calls that are on their way, and so long for goodbyes.
@@ -16,6 +17,10 @@ impl Scheduler {
     /// it has claimed and not started back at once.
     pub(super) async fn drain(&mut self) {
         let limit = self.drain;
+        self.is_stopping = true;
+        for entry in self.entries.values_mut() {
+            entry.refuse_all(&Failure::Stopping);
+        }
         let deadline = tokio::time::Instant::now() + limit;
         self.end_calls().await;
         self.leave().await;
@@ -33,7 +38,8 @@ impl Scheduler {
         }
         if self.running > 0 {
             tracing::warn!(
-                "{} requests still run events; PHP goes on with them, and the next start looks after them",
+                "{} requests still run events; PHP goes on with them (a process of WP-CLI only where the unit says \
+                 KillMode=process), and the next start looks after them",
                 self.running
             );
         }

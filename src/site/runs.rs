@@ -4,6 +4,13 @@ use super::{RunEnd, SECOND, Seen, State};
 use crate::outcome::Failure;
 
 impl State {
+    /// A run for one hook alone. It says nothing about what is due: that is asked for as if it were not there.
+    pub fn hook_run_started(&mut self) -> u64 {
+        self.running += 1;
+        self.sent += 1;
+        self.sent
+    }
+
     /// Gives the run's number among the requests.
     pub fn run_started(&mut self, now: i64) -> u64 {
         self.running += 1;
@@ -68,6 +75,9 @@ impl State {
                 self.due += 1;
                 self.busy.clear();
             }
+            return;
+        }
+        if end.for_hook {
             return;
         }
         self.vain += 1;

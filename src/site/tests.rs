@@ -35,7 +35,7 @@ fn open(run: &str, batch: &str) -> Open {
 fn a_site_is_taken_first_and_then_sleeps_until_its_next_second() {
     let mut state = fresh();
     assert_eq!(state.wants(T), Want::Take);
-    state.call_started();
+    state.call_started(Want::Take);
     assert!(matches!(state.wants(T), Want::Nothing { .. }));
     state.call_ended();
     state.taken(T, 7, seen(Some(T / 1000 + 10), 0, None), Vec::new());
@@ -90,7 +90,7 @@ fn an_answer_that_was_on_its_way_does_not_undo_a_notice() {
         if name == "ran" {
             assert_eq!(state.run_started(T), 1);
         } else {
-            state.call_started();
+            state.call_started(Want::Take);
         }
         state.noticed(Some(early));
         state.noticed(Some(early + 20));
@@ -98,7 +98,7 @@ fn an_answer_that_was_on_its_way_does_not_undo_a_notice() {
         answer(&mut state, late);
         assert_eq!(state.next, Some(early), "{name}");
         // Whatever is sent from here on knows better: the event may have been unscheduled again.
-        state.call_started();
+        state.call_started(Want::Take);
         state.call_ended();
         state.looked(T, seen(late, 0, None), Vec::new());
         assert_eq!(state.next, late, "{name}: a later answer is believed");
@@ -108,7 +108,7 @@ fn an_answer_that_was_on_its_way_does_not_undo_a_notice() {
 #[test]
 fn a_notice_that_proves_empty_is_asked_for_once() {
     let mut state = owner(Some(T / 1000 + 100));
-    state.call_started();
+    state.call_started(Want::Take);
     state.noticed(Some(T / 1000));
     state.call_ended();
     state.looked(T, seen(Some(T / 1000 + 100), 0, None), Vec::new());
@@ -132,7 +132,7 @@ fn what_a_hook_scheduled_is_known_to_its_run() {
 #[test]
 fn a_look_that_hangs_hides_no_due_time() {
     let mut state = owner(Some(T / 1000 + 10));
-    state.call_started();
+    state.call_started(Want::Look);
     assert_eq!(state.wants(T), Want::Nothing { until: T + 10_002 });
     assert_eq!(state.wants(T + 10_002), Want::Run);
 }

@@ -63,6 +63,8 @@ pub struct RunEnd {
     pub epoch: i64,
     /// The number that `run_started` gave.
     pub sent: u64,
+    /// It was for one hook alone.
+    pub for_hook: bool,
     /// Events that it took out of the option.
     pub claimed: u64,
     /// At least one of them ended ok.

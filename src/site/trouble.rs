@@ -40,6 +40,8 @@ impl State {
             Failure::NotReached(_) | Failure::Unclear(_) | Failure::TimedOut(_) => doubled(60),
             Failure::ServerError(_)
             | Failure::Corrupt(_)
+            | Failure::Stopping
+            | Failure::NotStarted(_)
             | Failure::NoSuchRun
             | Failure::NoSuchHook(_)
             | Failure::State(_) => doubled(300),

@@ -110,6 +110,8 @@ impl State {
             | Failure::Corrupt(_)
             | Failure::UnknownEpoch(_)
             | Failure::Left
+            | Failure::Stopping
+            | Failure::NotStarted(_)
             | Failure::NoSuchRun
             | Failure::NoSuchHook(_)
             | Failure::State(_) => "error",

@@ -17,7 +17,7 @@ impl State {
     }
 
     pub fn has_free_lane(&self) -> bool {
-        self.running < if self.limits.has_plugin { self.limits.lanes } else { 1 }
+        !self.is_taking && self.running < if self.limits.has_plugin { self.limits.lanes } else { 1 }
     }
 
     /// Time has passed: a pass may begin or be over, and a pause too.
@@ -26,7 +26,11 @@ impl State {
             self.pause = None;
         }
         match self.pass {
-            Pass::Closed { until: Some(until) } if now >= until => self.pass = Pass::Open { at: until },
+            Pass::Closed { until: Some(until) } if now >= until => {
+                self.pass = Pass::Open { at: until };
+                // What was written behind the plugin's back since the last look shall not wait for the next pass.
+                self.looked = None;
+            }
             Pass::Open { .. } if self.limits.has_plugin && self.is_at_rest(now) => self.pass = self.next_pass(now),
             _ => {}
         }
@@ -63,7 +67,7 @@ impl State {
             Right::None => now,
             Right::Standby { until } => until,
         };
-        let look_at = self.looked.unwrap_or(now) + self.limits.rescan_ms.min(STANDBY_LOOK_MS);
+        let look_at = self.looked.map_or(now, |looked| looked + self.limits.rescan_ms.min(STANDBY_LOOK_MS));
         // While a call is on its way its answer decides; it wakes the scheduler by itself.
         match () {
             () if self.is_calling => Want::Nothing { until: now + 60 * SECOND },
@@ -105,6 +109,10 @@ impl State {
         }
         if self.is_to_be_told && self.running == 0 && !self.is_calling {
             return Want::Take;
+        }
+        if self.is_taking {
+            // The epoch that is about to come refuses whatever starts with the old one.
+            return Want::Nothing { until };
         }
         if self.running < self.lanes()
             && let (Some(run_at), Some(may_at)) = (self.run_at(), self.may_start_at(now))
@@ -181,6 +189,8 @@ mod tests {
         assert_eq!(state.wants(T + MINUTE + 2), Want::Nothing { until: T + 2 * MINUTE + 2 });
         assert_eq!(state.wants(T + 4 * MINUTE + 2), Want::Nothing { until: T + 5 * MINUTE });
         state.tick(T + 5 * MINUTE);
+        assert_eq!(state.wants(T + 5 * MINUTE), Want::Look, "nobody may have told of all that is due");
+        state.looked(T + 5 * MINUTE, Seen { due: 1, oldest: Some(due_s), ..Seen::default() }, Vec::new());
         assert_eq!(state.wants(T + 5 * MINUTE), Want::Run);
         let sent = state.run_started(T + 5 * MINUTE);
         let rest = Seen { due: 3, oldest: Some(due_s + 1), ..Seen::default() };
@@ -279,7 +289,44 @@ mod tests {
         assert_eq!(state.wants(T + 2 * MINUTE), Want::Nothing { until: T + 3 * MINUTE });
         assert_eq!(state.wants(T + 3 * MINUTE), Want::Nothing { until: T + 4 * MINUTE });
         state.tick(T + 7 * MINUTE);
+        state.looked(T + 7 * MINUTE, Seen { next: Some(T / 1000 + 60), ..Seen::default() }, Vec::new());
         assert_eq!(state.wants(T + 7 * MINUTE), Want::Run);
+    }
+
+    #[test]
+    fn nothing_starts_while_the_site_is_taken_over_anew() {
+        let mut state = owner_due();
+        let limits = state.limits.clone();
+        state.reconfigured(T, limits, true);
+        state.looked(T, Seen { due: 1, oldest: Some(T / 1000), ..Seen::default() }, Vec::new());
+        assert_eq!(state.wants(T), Want::Take);
+        state.call_started(Want::Take);
+        assert!(matches!(state.wants(T), Want::Nothing { .. }) && !state.has_free_lane());
+        state.call_ended();
+        state.taken(T, 8, Seen { due: 1, oldest: Some(T / 1000), ..Seen::default() }, Vec::new());
+        assert_eq!(state.wants(T), Want::Run);
+    }
+
+    #[test]
+    fn a_run_for_one_hook_changes_nothing_for_what_is_due() {
+        let mut state = owner("*/5 * * * *", T / 1000 + 600);
+        state.looked(T, Seen { due: 3, oldest: Some(T / 1000), ..Seen::default() }, Vec::new());
+        for _ in 0..10 {
+            let sent = state.hook_run_started();
+            state.run_ended(T, RunEnd { sent, epoch: 7, for_hook: true, ..RunEnd::default() });
+        }
+        state.tick(T + 5 * MINUTE);
+        state.looked(T + 5 * MINUTE, Seen { due: 3, oldest: Some(T / 1000), ..Seen::default() }, Vec::new());
+        state.tick(T + 5 * MINUTE);
+        assert_eq!(state.wants(T + 5 * MINUTE), Want::Run);
+    }
+
+    #[test]
+    fn who_stands_by_and_knows_nothing_looks_at_once() {
+        let mut state = state(None, true);
+        state.failed(T, Failure::Stale { name: "web-2".into(), expected_ms: Some(T + MINUTE), epoch: Some(3) });
+        state.look_again();
+        assert_eq!(state.wants(T + 1000), Want::Look);
     }
 
     #[test]

@@ -22,7 +22,7 @@ impl Entry {
     pub fn ask(&mut self, asked: Asked) {
         if asked.hook.is_some() && !self.site.has_plugin() {
             let why = "the trigger wp-cron.php runs whatever is due, never one hook alone";
-            let _ = asked.answer.send(Err(Failure::State(why.into())));
+            let _ = asked.answer.send(Err(Failure::NotStarted(why.into())));
         } else {
             self.asked.push_back(asked);
         }
@@ -31,9 +31,9 @@ impl Entry {
     /// Whoever asks for a run is not kept waiting for what does not come by itself.
     pub fn refuse_asked(&mut self, history_trouble: Option<&str>) {
         let reason = match (history_trouble, self.state.failure(), &self.lease_trouble) {
-            (Some(trouble), ..) => Failure::State(format!("nothing is started: {trouble}")),
+            (Some(trouble), ..) => Failure::NotStarted(trouble.to_string()),
             (None, Some(failure), _) if self.state.epoch().is_none() => failure.clone(),
-            (None, _, Some(trouble)) => Failure::State(trouble.clone()),
+            (None, _, Some(trouble)) => Failure::NotStarted(trouble.clone()),
             _ => return,
         };
         self.refuse_all(&reason);
@@ -51,12 +51,20 @@ impl Entry {
         !self.asked.is_empty() && is_ours && self.state.has_free_lane()
     }
 
-    /// The run of this number is the one that was asked for first, if any was; gives the hook that it is for.
-    pub fn answer_with(&mut self, sent: u64) -> Option<String> {
-        let asked = self.asked.pop_front()?;
-        let hook = asked.hook.clone();
-        self.answers.insert(sent, (asked, Vec::new()));
-        hook
+    /// A run starts: the one that was asked for first, if any was. Gives its number, and the hook that it is for.
+    pub fn run_starts(&mut self, now: i64) -> (u64, Option<String>) {
+        let asked = self.asked.pop_front();
+        let hook = asked.as_ref().and_then(|asked| asked.hook.clone());
+        let sent = if hook.is_some() { self.state.hook_run_started() } else { self.state.run_started(now) };
+        if let Some(asked) = asked {
+            self.answers.insert(sent, (asked, Vec::new()));
+        }
+        (sent, hook)
+    }
+
+    /// What a run for one hook found busy need not be due; what is due is counted without it.
+    pub fn is_for_hook(&self, sent: u64) -> bool {
+        self.answers.get(&sent).is_some_and(|(asked, _)| asked.hook.is_some())
     }
 
     pub fn note_answer(&mut self, sent: u64, record: &RunRecord) {
@@ -74,7 +82,7 @@ impl Entry {
             end.seen.as_ref().and_then(|seen| seen.busy.iter().find(|busy| Some(&busy.hook) == asked.hook.as_ref()));
         let _ = asked.answer.send(match (failure, busy) {
             (Some(failure), _) if records.is_empty() => Err(failure),
-            (_, Some(busy)) if records.is_empty() => Err(Failure::State(busy_sentence(busy))),
+            (_, Some(busy)) if records.is_empty() => Err(Failure::NotStarted(busy_sentence(busy))),
             _ => Ok(records),
         });
     }

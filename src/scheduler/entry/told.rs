@@ -95,6 +95,9 @@ impl Entry {
         }
         let is_last = self.state.running() <= 1;
         self.answer(&mut end);
+        if let Some(seen) = end.seen.as_mut().filter(|_| end.for_hook) {
+            seen.busy.clear();
+        }
         if !Arc::ptr_eq(site, &self.site) && end.failure.is_some() {
             // The configuration that failed is not in force any more; the next look tells how it is now.
             end.failure = None;

@@ -17,7 +17,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
-use tokio::sync::SemaphorePermit;
 
 use crate::clock;
 use crate::config::{self, Site};
@@ -148,7 +147,7 @@ impl Trigger {
         self.call_from(call, body, None).await
     }
 
-    async fn call_from(&self, call: Call, body: &impl Serialize, place: Option<SemaphorePermit<'static>>) -> Answer {
+    async fn call_from(&self, call: Call, body: &impl Serialize, place: Option<process::Place>) -> Answer {
         let (site, sent_ms) = (self.site(), clock::now_ms());
         let prepared = prepare(site, call, body, sent_ms);
         let (request, nonce) = match prepared {
@@ -169,8 +168,11 @@ impl Trigger {
 
     /// A short call: all its frames, within `limit`.
     pub async fn ask(&self, call: Call, body: &impl Serialize, limit: Duration) -> Result<Reply, Failure> {
-        // Waited for before anything is signed, and on nobody's time.
-        let place = if let Self::WpCli(_) = self { wp_cli::place().await } else { None };
+        // Waited for before anything is signed: the limit of the call itself begins with its process.
+        let place = match self {
+            Self::WpCli(client) => Some(client.place(limit).await?),
+            _ => None,
+        };
         let answer = tokio::time::timeout(limit, async {
             let mut answer = self.call_from(call, body, place).await;
             let sent_ms = answer.sent_ms;

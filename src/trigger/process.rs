@@ -25,6 +25,53 @@ const SILENCE: Duration = Duration::from_secs(1);
 /// ... and so long its words are read.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
+/// Processes of one site that were to be ended and live on: this user may not signal them, or the kernel does not let them go.
+#[derive(Debug, Clone, Default)]
+pub struct Hanging(Arc<Mutex<Vec<(u32, &'static str)>>>);
+
+/// Is in the list for as long as this lives.
+struct Hangs {
+    list: Hanging,
+    pid: u32,
+}
+
+impl Hanging {
+    /// One of them, in words.
+    pub fn any(&self) -> Option<String> {
+        let hanging = self.0.lock().ok()?;
+        hanging.first().map(|(pid, why)| format!("an earlier call hangs (process {pid}), and {why}"))
+    }
+
+    fn add(self, pid: u32, why: &'static str) -> Hangs {
+        if let Ok(mut hanging) = self.0.lock() {
+            hanging.push((pid, why));
+        }
+        Hangs { list: self, pid }
+    }
+}
+
+impl Drop for Hangs {
+    fn drop(&mut self) {
+        if let Ok(mut hanging) = self.list.0.lock() {
+            hanging.retain(|(pid, _)| *pid != self.pid);
+        }
+    }
+}
+
+/// What a short call holds: one of the places that all sites share. A process that cannot be ended does not keep it, or a few
+/// of one site would take them all; it is remembered for its own site instead.
+#[derive(Debug)]
+pub struct Place {
+    _permit: SemaphorePermit<'static>,
+    hanging: Hanging,
+}
+
+impl Place {
+    pub fn new(permit: SemaphorePermit<'static>, hanging: Hanging) -> Self {
+        Self { _permit: permit, hanging }
+    }
+}
+
 /// What is to be started.
 #[derive(Debug, Clone, Default)]
 pub struct Program {
@@ -76,8 +123,8 @@ pub struct Running {
 }
 
 impl Program {
-    /// Starts it. `place`, where there is one, is taken until it has ended.
-    pub fn start(self, place: Option<SemaphorePermit<'static>>) -> io::Result<Running> {
+    /// Starts it. `place`, where there is one, is taken until it has ended, or cannot be ended.
+    pub fn start(self, place: Option<Place>) -> io::Result<Running> {
         let (first, rest) = self.words.split_first().ok_or_else(|| io::Error::other("no program is named"))?;
         let mut command = Command::new(first);
         command.args(rest).env_clear().envs(self.env).process_group(0);
@@ -96,10 +143,7 @@ impl Program {
         let out = child.stdout.take().map(|pipe| tokio::spawn(drain(pipe, tell.clone(), Said::Out, heard.clone())));
         let err = child.stderr.take().map(|pipe| tokio::spawn(drain(pipe, tell.clone(), Said::Err, heard.clone())));
         let owner = Owner { child, tell, heard, ends_unheard: self.ends_unheard };
-        tokio::spawn(async move {
-            owner.look_after(orders, [out, err]).await;
-            drop(place);
-        });
+        tokio::spawn(owner.look_after(orders, [out, err], place));
         Ok(Running { said, handle: Handle(order), pid })
     }
 }
@@ -137,7 +181,8 @@ struct Owner {
 type Orders = mpsc::Receiver<oneshot::Sender<Ending>>;
 
 impl Owner {
-    async fn look_after(mut self, mut orders: Orders, pipes: [Option<JoinHandle<()>>; 2]) {
+    async fn look_after(mut self, mut orders: Orders, pipes: [Option<JoinHandle<()>>; 2], mut place: Option<Place>) {
+        let mut hangs = None;
         let status = loop {
             tokio::select! {
                 status = self.child.wait() => break status,
@@ -146,13 +191,28 @@ impl Owner {
                 }
                 () = self.tell.closed(), if self.ends_unheard => {
                     self.ends_unheard = false;
-                    self.end().await;
+                    if let Some(why) = self.end_unheard().await {
+                        let pid = self.child.id();
+                        hangs = place.take().zip(pid).map(|(place, pid)| place.hanging.add(pid, why));
+                    }
                 }
             }
         };
+        drop(hangs);
         self.read_last_words(pipes).await;
         let status = status.unwrap_or_else(|_| ExitStatus::from_raw(0));
         let _ = self.tell.send(Said::Ended(status)).await;
+    }
+
+    /// Why it lives on.
+    async fn end_unheard(&mut self) -> Option<&'static str> {
+        match self.end().await {
+            Ending::NotPermitted => Some("this user may not end it"),
+            Ending::Ended => {
+                let is_over = tokio::time::timeout(SILENCE, self.child.wait()).await.is_ok();
+                (!is_over).then_some("does not end")
+            }
+        }
     }
 
     /// Ends the group. Its number is the child's, so it is its own for as long as the child was not reaped.

@@ -6,13 +6,15 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::Semaphore;
 
 use super::ended::Ended;
-use super::process::{Handle, Program, Running, Said};
+use super::process::{Handle, Hanging, Place, Program, Running, Said};
 use super::rights::Rights;
 use super::{Chunk, EndOfStream, Request};
+use crate::clock;
 use crate::config::{Site, WpCli};
 use crate::outcome::Failure;
 use crate::protocol::Call;
@@ -24,6 +26,7 @@ static SHORT_CALLS: Semaphore = Semaphore::const_new(4);
 pub struct Client {
     pub site: Arc<Site>,
     wp_cli: WpCli,
+    pub hanging: Hanging,
 }
 
 pub struct Stream {
@@ -32,22 +35,30 @@ pub struct Stream {
     wp_cli: WpCli,
 }
 
-/// Waits for a place for a short call.
-pub async fn place() -> Option<SemaphorePermit<'static>> {
-    SHORT_CALLS.acquire().await.ok()
-}
-
 impl Client {
     pub fn new(site: &Arc<Site>, wp_cli: WpCli) -> Self {
-        Self { site: site.clone(), wp_cli }
+        Self { site: site.clone(), wp_cli, hanging: Hanging::default() }
     }
 
-    pub fn send(
-        &self,
-        call: Call,
-        request: &Request,
-        place: Option<SemaphorePermit<'static>>,
-    ) -> Result<Stream, EndOfStream> {
+    /// Waits for a place for a short call. A site where one hangs that cannot be ended gets no other beside it.
+    pub async fn place(&self, limit: Duration) -> Result<Place, Failure> {
+        self.nothing_hangs()?;
+        let waited = tokio::time::timeout(limit, SHORT_CALLS.acquire()).await;
+        let Ok(Ok(permit)) = waited else {
+            return Err(Failure::NotReached(format!(
+                "no place for its process was free within {}",
+                clock::span(clock::millis(limit))
+            )));
+        };
+        self.nothing_hangs()?;
+        Ok(Place::new(permit, self.hanging.clone()))
+    }
+
+    fn nothing_hangs(&self) -> Result<(), Failure> {
+        self.hanging.any().map_or(Ok(()), |hangs| Err(Failure::NotReached(hangs)))
+    }
+
+    pub fn send(&self, call: Call, request: &Request, place: Option<Place>) -> Result<Stream, EndOfStream> {
         let rights = Rights::of(&self.site, &self.wp_cli).map_err(EndOfStream::Nothing)?;
         let program = Program {
             words: [rights.words(), self.words(call)].concat(),

@@ -195,6 +195,64 @@ async fn a_short_call_that_takes_too_long_is_ended() {
     until("its end", || is_gone(&pid)).await;
 }
 
+/// Root's right to end the processes of others, taken away from this thread; true where it is root's.
+pub(super) fn may_end_others(may: bool) -> bool {
+    use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("only root's processes are somebody else's here; nothing was tested");
+        return false;
+    }
+    let mut sets = capabilities(None).unwrap();
+    sets.effective.set(CapabilitySet::KILL, may);
+    set_capabilities(None, sets).unwrap();
+    true
+}
+
+pub(super) fn kill(pid: &str) {
+    let pid = rustix::process::Pid::from_raw(pid.trim().parse().unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+}
+
+#[tokio::test]
+async fn a_process_that_cannot_be_ended_keeps_no_place_and_gets_no_other_beside_it() {
+    if !may_end_others(false) {
+        return;
+    }
+    let limit = Duration::from_millis(500);
+    let ask = async |site: &Fake| site.trigger.ask(Call::Due, &serde_json::json!({}), limit).await.err();
+    let script = "[ -e well ] && exit 3; echo $$ >> pids; exec sleep 60";
+    // More than there are places.
+    let sites: Vec<Fake> = (0..5).map(|_| fake(script, |_| {})).collect();
+    let pids = |site: &Fake| std::fs::read_to_string(site.folder.path().join("pids")).unwrap();
+    let hangs = |site: &Fake| matches!(&site.trigger, Trigger::WpCli(client) if client.hanging.any().is_some());
+    for site in &sites {
+        let failure = tokio::time::timeout(Duration::from_secs(5), ask(site)).await.expect("no place was left");
+        assert_eq!(failure, Some(Failure::TimedOut(500)));
+    }
+    for site in &sites {
+        until("its name", || hangs(site)).await;
+        let why = format!("an earlier call hangs (process {}), and this user may not end it", pids(site).trim());
+        assert_eq!(ask(site).await, Some(Failure::NotReached(why)));
+        assert!(!is_gone(&pids(site)), "and it is the only one");
+    }
+    may_end_others(true);
+    for site in &sites {
+        std::fs::write(site.folder.path().join("well"), "").unwrap();
+        kill(&pids(site));
+        until("its end", || !hangs(site)).await;
+        assert_eq!(ask(site).await, None, "it is asked again");
+    }
+}
+
+#[tokio::test]
+async fn who_waits_for_a_place_waits_no_longer_than_the_limit() {
+    let slow = fake("exec sleep 60", |_| {});
+    let ask = async |limit| slow.trigger.ask(Call::Due, &serde_json::json!({}), Duration::from_millis(limit)).await;
+    let (_, _, _, _, fifth) = tokio::join!(ask(400), ask(400), ask(400), ask(400), ask(100));
+    let failure = fifth.unwrap_err().to_string();
+    assert!(failure.contains("no place for its process was free within 100 ms"), "{failure}");
+}
+
 #[tokio::test]
 async fn the_process_of_a_run_is_ended_with_all_that_it_started() {
     let run = fake("sleep 60 & echo $! > child.new; mv child.new child; wait", |_| {});

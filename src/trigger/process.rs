@@ -19,7 +19,7 @@ use tokio::sync::{SemaphorePermit, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 /// From TERM to KILL.
-const GRACE: Duration = Duration::from_secs(10);
+pub const GRACE: Duration = Duration::from_secs(10);
 /// A process that ended may leave another behind that keeps its pipes open: so long its silence is waited for ...
 const SILENCE: Duration = Duration::from_secs(1);
 /// ... and so long its words are read.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::ended::Ended;
-use super::process::{Ending, Handle, Program, Running, Said};
+use super::process::{Ending, GRACE, Handle, Program, Running, Said};
 use super::rights::Rights;
 use super::{Chunk, EndOfStream, http, wp_cli};
 use crate::clock;
@@ -161,38 +161,42 @@ async fn through_wp_cli(site: &Site, wp_cli: &WpCli, output: &mut Output) -> Pas
     };
     let pid = running.pid.map(i64::from);
     let read = read(&mut running, site, output).await;
-    let ended = Ended::of(wp_cli::name(wp_cli), read.status, wp_cli);
-    PassEnd { pid, ..judged(&read, ended, site.timeout, output) }
+    let end = match read.status {
+        Some(status) => judged(&read, status, Ended::of(wp_cli::name(wp_cli), status, wp_cli), site.timeout, output),
+        None => given_up(pid, site.timeout),
+    };
+    PassEnd { pid, ..end }
 }
 
 struct Read {
-    status: ExitStatus,
+    /// None where it could not be ended, and goes on.
+    status: Option<ExitStatus>,
     stderr: Output,
     is_late: bool,
 }
 
-/// To the end of the process, which comes at its time limit where not before.
+/// To the end of the process, which comes at its time limit where not before. One that cannot be ended is given up.
 async fn read(running: &mut Running, site: &Site, output: &mut Output) -> Read {
-    let mut stderr = Output::default();
-    let mut is_late = false;
+    let mut read = Read { status: None, stderr: Output::default(), is_late: false };
     let mut limit = std::pin::pin!(tokio::time::sleep(site.timeout));
+    let mut patience = std::pin::pin!(end_after(site.timeout, running.handle.clone(), &site.name));
     loop {
         tokio::select! {
             said = running.said.recv() => match said {
                 Some(Said::Out(bytes)) => output.push(&bytes),
-                Some(Said::Err(bytes)) => stderr.push(&bytes),
-                Some(Said::Ended(status)) => return Read { status, stderr, is_late },
-                None => return Read { status: ExitStatus::default(), stderr, is_late },
+                Some(Said::Err(bytes)) => read.stderr.push(&bytes),
+                Some(Said::Ended(status)) => return Read { status: Some(status), ..read },
+                None => return Read { status: Some(ExitStatus::default()), ..read },
             },
-            () = &mut limit, if !is_late => {
-                is_late = true;
-                tokio::spawn(end(running.handle.clone(), site.name.clone()));
-            }
+            () = &mut limit, if !read.is_late => read.is_late = true,
+            () = &mut patience => return read,
         }
     }
 }
 
-async fn end(process: Handle, site: String) {
+/// Ends it at the limit; returns where that had no effect.
+async fn end_after(limit: Duration, process: Handle, site: &str) {
+    tokio::time::sleep(limit).await;
     tracing::warn!(site, "a pass of WP-CLI has reached its time limit; its process is ended");
     if process.end().await == Ending::NotPermitted {
         tracing::warn!(
@@ -200,12 +204,20 @@ async fn end(process: Handle, site: String) {
             "the process of that pass belongs to another user and could not be ended; CAP_KILL is needed"
         );
     }
+    tokio::time::sleep(GRACE).await;
 }
 
-fn judged(read: &Read, ended: Ended, limit: Duration, output: &Output) -> PassEnd {
+/// Its lane is wanted by others.
+fn given_up(pid: Option<i64>, limit: Duration) -> PassEnd {
+    let process = pid.map_or("its process".to_string(), |pid| format!("process {pid}"));
+    let note = Some(format!("{process} could not be ended, and goes on"));
+    PassEnd { note, ..PassEnd::failed(Failure::TimedOut(clock::millis(limit))) }
+}
+
+fn judged(read: &Read, status: ExitStatus, ended: Ended, limit: Duration, output: &Output) -> PassEnd {
     let is_php = ended.is_php;
     match () {
-        () if read.status.success() => PassEnd { note: Some(RAN.to_string()), ..PassEnd::new(Outcome::Ok) },
+        () if status.success() => PassEnd { note: Some(RAN.to_string()), ..PassEnd::new(Outcome::Ok) },
         () if read.is_late => {
             let note = (!is_php).then(|| "what stood in front of PHP was ended; PHP itself may go on".to_string());
             PassEnd { note, ..PassEnd::failed(Failure::TimedOut(clock::millis(limit))) }

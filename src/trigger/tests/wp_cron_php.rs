@@ -4,7 +4,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::super::wp_cron_php::{PassEnd, run};
-use super::wp_cli::{is_gone, site_folder, until, write_script};
+use super::wp_cli::{is_gone, kill, may_end_others, site_folder, until, write_script};
 use super::*;
 use crate::config::{Http, WpCli, WpCronPhp};
 use crate::outcome::Outcome;
@@ -102,4 +102,19 @@ async fn a_pass_that_takes_too_long_is_ended_with_what_it_started() {
     assert_eq!((end.outcome, end.failure), (Outcome::TimedOut, Some(Failure::TimedOut(300))));
     assert!(end.ms < 10_000, "{}", end.ms);
     until("the end of what it started", || is_gone(&end.output)).await;
+}
+
+#[tokio::test]
+async fn a_pass_that_cannot_be_ended_is_given_up() {
+    if !may_end_others(false) {
+        return;
+    }
+    let pass = with_php("exec sleep 60", Duration::from_millis(300));
+    let end = tokio::time::timeout(Duration::from_secs(20), pass).await.expect("it goes on for ever");
+    may_end_others(true);
+    let pid = end.pid.unwrap().to_string();
+    assert_eq!((end.outcome, end.failure), (Outcome::TimedOut, Some(Failure::TimedOut(300))));
+    assert_eq!(end.note, Some(format!("process {pid} could not be ended, and goes on")));
+    assert!(!is_gone(&pid));
+    kill(&pid);
 }

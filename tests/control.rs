@@ -245,6 +245,12 @@ fn the_api_does_what_is_signed_and_nothing_else() {
         assert!(error.to_string().contains(part) && error["again"].is_string(), "{path} {body}: {error}");
     }
 
+    // Every process of this machine may read here; what events print is not for them.
+    site.schedule_in(0, "fx_output", &json!(["a customer's address"]));
+    wait_for("its record", secs(10), || runner.history_of("fx_output").first().cloned());
+    let page = runner.get("/v1/sites/shop/history");
+    assert!(page.body.contains("fx_output") && !page.body.contains("a customer's address"), "{page:?}");
+
     // A name that only somebody else's DNS gives to this address.
     let page =
         http::request("GET", &runner.listen(), "/v1/status", &[("Host", "evil.example")], b"").expect("an answer");

@@ -293,14 +293,16 @@ fn what_is_legal_is_a_warning_and_no_refusal() {
     place.write("config.toml", format!("{SITE}{hook}{hook}"), 0o640);
     let said = place.cli(&["check"]);
     assert_eq!(said.code(), 0, "{said:?}");
-    for line in [8, 10] {
-        let warning =
-            format!("warn  config: {}:{line}:1: two [[site.hook]] have the name `wc_import`", place.config.display());
+    let hooks = "two [[site.hook]] have the name `wc_import`";
+    for (spot, what) in
+        [("7:19", "`basic_auth_file` means nothing to the trigger fastcgi"), ("8:1", hooks), ("10:1", hooks)]
+    {
+        let warning = format!("warn  config: {}:{spot}: {what}", place.config.display());
         assert!(said.stdout.contains(&warning), "{warning}: {said:?}");
     }
     let findings = place.cli(&["check", "--json"]).json();
     let levels: Vec<_> = findings.as_array().expect("a list").iter().map(|finding| finding["level"].clone()).collect();
-    assert_eq!(levels, ["ok", "warn", "warn"]);
+    assert_eq!(levels, ["ok", "warn", "warn", "warn"]);
 }
 
 /// What a site names in front of it can be wrong with a right configuration as well.

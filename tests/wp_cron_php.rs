@@ -63,6 +63,24 @@ fn through_wp_cli() {
 }
 
 #[test]
+fn a_pass_that_runs_is_shown() {
+    let site = Site::builder().sqlite().start();
+    let mut runner = without_plugin(&site, &format!("schedule = \"0 0 1 1 *\"\n{}", by_wp_cli(&site)));
+    runner.start();
+    site.schedule(&[(unix_now() - 5, "fx_sleep", json!([3]))]);
+    let running = || runner.json(&["status"])["sites"][0]["running"].clone();
+    let seen = std::thread::scope(|scope| {
+        let pass = scope.spawn(|| pass_of(&runner.json(&["trigger", "shop"])));
+        let seen = wait_for("the pass", secs(10), || running().get(0).cloned());
+        let run = pass.join().expect("its record");
+        assert_eq!((run["run"].as_str(), run["outcome"].as_str()), (seen["run"].as_str(), Some("ok")), "{run}");
+        seen
+    });
+    assert_eq!(seen["hook"], "wp-cron.php", "{seen}");
+    assert_eq!(running(), json!([]));
+}
+
+#[test]
 fn a_pass_begins_at_the_second_of_the_schedule_and_a_failed_one_waits_for_the_next() {
     let site = Site::builder().sqlite().start();
     let mut runner = without_plugin(&site, "schedule = \"* * * * *\"");

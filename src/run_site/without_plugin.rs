@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use super::log_end;
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::{Progress, log_end};
 use crate::clock;
 use crate::config::Site;
 use crate::history::sqlite::History;
@@ -16,12 +18,23 @@ use crate::trigger::wp_cron_php;
 /// The hook's place in the record.
 pub const PASS: &str = "wp-cron.php";
 
-/// `due_ms`: when the schedule said so. The record is in the history already.
-pub async fn run_without_plugin(site: &Arc<Site>, history: &History, sent: u64, due_ms: i64) -> (RunEnd, RunRecord) {
+/// `number`: the site's among the scheduler's; `due_ms`: when the schedule said so. The record is in the history already.
+pub async fn run_without_plugin(
+    site: &Arc<Site>,
+    history: &History,
+    progress: &UnboundedSender<(usize, Progress)>,
+    number: usize,
+    sent: u64,
+    due_ms: i64,
+) -> (RunEnd, RunRecord) {
     let started_ms = clock::now_ms();
+    let run = run_id(started_ms);
+    let started =
+        Progress::Started { run: run.clone(), hook: PASS.to_string(), at_ms: started_ms, pid: None, host: None };
+    let _ = progress.send((number, started));
     let end = wp_cron_php::run(site).await;
     let record = RunRecord {
-        run: run_id(started_ms),
+        run,
         site: site.name.clone(),
         blog: 1,
         hook: PASS.to_string(),

@@ -152,7 +152,7 @@ impl Scheduler {
                     (run_site(&context, &ask).await, None)
                 }
                 None => {
-                    let (end, record) = run_without_plugin(&site, &history, sent, began).await;
+                    let (end, record) = run_without_plugin(&site, &history, &progress, number, sent, began).await;
                     (end, Some(record))
                 }
             };

@@ -1,7 +1,11 @@
 //! A site where no plugin can be installed: WordPress's own wp-cron.php on a crontab schedule, over HTTP and through WP-CLI.
 
+use std::fs;
+
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
+use crate::support::process::signal_pid;
 use crate::support::wordpress::unix_now;
 use crate::support::{Runner, Site, http, secs, wait_for};
 
@@ -78,6 +82,61 @@ fn a_pass_that_runs_is_shown() {
     });
     assert_eq!(seen["hook"], "wp-cron.php", "{seen}");
     assert_eq!(running(), json!([]));
+}
+
+#[test]
+fn no_pass_begins_beside_one_whose_runner_died() {
+    let site = Site::builder().mariadb().start();
+    // It prints while nobody listens any more, then leaves something behind that keeps its stdin.
+    site.add_plugin(
+        "add_action( 'talker', function () {
+             fx_write( 'BEGIN', 'talker', array() );
+             for ( $i = 0; $i < 70; $i++ ) { usleep( 100000 ); echo str_repeat( 'x', 2000 ); }
+             fx_write( 'END', 'talker', array() );
+         } );
+         add_action( 'leaver', function () {
+             exec( 'exec 3<&0; sleep 300 <&3 3<&- >/dev/null 2>&1 & echo $!', $said );
+             fx_write( 'END', 'leaver', array(), (int) $said[0] );
+         } );",
+    );
+    let mut runner = without_plugin(&site, &format!("schedule = \"0 0 1 1 *\"\n{}", by_wp_cli(&site)));
+    runner.start();
+    let past = unix_now() - 60;
+    site.schedule(&[(past, "talker", json!([])), (past + 1, "fx_sleep", json!([2]))]);
+    std::thread::scope(|scope| {
+        scope.spawn(|| runner.cli(&["trigger", "shop"]));
+        wait_for("the beginning", secs(15), || site.ledger().begin_of("talker"));
+        signal_pid(runner.pid(), Signal::KILL);
+    });
+    runner.kill();
+    runner.start();
+
+    let run = pass_of(&runner.json(&["trigger", "shop"]));
+    let reason = run["reason"].as_str().expect("a reason");
+    assert_eq!(run["outcome"], "skipped", "{run}");
+    assert!(
+        reason.starts_with("an earlier pass still runs (/") && reason.ends_with("pass-shop.lock is locked)"),
+        "{run}"
+    );
+    assert!(site.ledger().end_of("talker").is_none(), "it still ran");
+    wait_for("the end of the first pass", secs(20), || site.ledger().end_of("fx_sleep"));
+    let ledger = site.ledger();
+    assert_eq!((ledger.ends("talker").len(), ledger.begins("fx_sleep").len()), (1, 1));
+
+    site.schedule(&[(unix_now() - 5, "leaver", json!([]))]);
+    let run = wait_for("a pass", secs(10), || {
+        let run = pass_of(&runner.json(&["trigger", "shop"]));
+        (run["outcome"] != "skipped").then_some(run)
+    });
+    assert_eq!(run["outcome"], "ok", "{run}");
+    let left = site.ledger().end_of("leaver").expect("its end").note.as_u64().expect("a process");
+    site.schedule(&[(unix_now() - 5, "fx_ok", json!([]))]);
+    let run = pass_of(&runner.json(&["trigger", "shop"]));
+    let keeps = fs::read_link(format!("/proc/{left}/fd/0"));
+    signal_pid(u32::try_from(left).expect("its number"), Signal::KILL);
+    let keeps = keeps.expect("its stdin").display().to_string();
+    assert!(keeps.ends_with("pass-shop.lock (deleted)"), "it keeps the old lock: {keeps}");
+    assert_eq!((run["outcome"].as_str(), site.ledger().ends("fx_ok").len()), (Some("ok"), 1), "{run}");
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use super::pass::Pass;
 use crate::clock;
 use crate::protocol::signature::{Key, random_hex};
 
@@ -55,6 +56,11 @@ impl StateDir {
 
     pub fn site(&self, site: &str) -> Result<Lease, Refusal> {
         acquire(&self.path.join(format!("lease-{site}.lock")), &format!("site `{site}`"))
+    }
+
+    /// One pass of a site without the plugin.
+    pub fn pass(&self, site: &str) -> Result<Pass, Refusal> {
+        Pass::begin(self.path.join(format!("pass-{site}.lock")))
     }
 }
 

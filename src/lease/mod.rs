@@ -19,8 +19,10 @@
 //! - A killed runner frees its lease at once, while PHP goes on with the event that it was asked to run. There the
 //!   *process lock* decides, which the PHP process holds for as long as it lives: the next runner sees that event as
 //!   open, and neither runs it again nor calls it dead.
+//! - A pass of `wp-cron.php` through WP-CLI has neither fence nor process lock; its own lock is in [`pass`].
 //! - `flock` means nothing on some network file systems. The state directory belongs on a local disk.
 //!
 //! So a lost or doubled lease costs a refused request, never a doubled event.
 
 pub mod file;
+pub mod pass;

@@ -7,13 +7,15 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::{Progress, log_end};
 use crate::clock;
-use crate::config::Site;
+use crate::config::{Site, Trigger, WpCronPhp};
 use crate::history::sqlite::History;
 use crate::history::{RunRecord, run_id};
+use crate::lease::file::{Refusal, StateDir};
+use crate::lease::pass::Pass;
 use crate::outcome::{Failure, Outcome, Then};
 use crate::protocol::Error;
 use crate::site::RunEnd;
-use crate::trigger::wp_cron_php;
+use crate::trigger::wp_cron_php::{self, PassEnd};
 
 /// The hook's place in the record.
 pub const PASS: &str = "wp-cron.php";
@@ -24,15 +26,30 @@ pub async fn run_without_plugin(
     history: &History,
     progress: &UnboundedSender<(usize, Progress)>,
     number: usize,
+    state: &StateDir,
     sent: u64,
     due_ms: i64,
 ) -> (RunEnd, RunRecord) {
     let started_ms = clock::now_ms();
     let run = run_id(started_ms);
-    let started =
-        Progress::Started { run: run.clone(), hook: PASS.to_string(), at_ms: started_ms, pid: None, host: None };
-    let _ = progress.send((number, started));
-    let end = wp_cron_php::run(site).await;
+    let end = match lock(site, state) {
+        Ok(lock) => {
+            let started = Progress::Started {
+                run: run.clone(),
+                hook: PASS.to_string(),
+                at_ms: started_ms,
+                pid: None,
+                host: None,
+            };
+            let _ = progress.send((number, started));
+            let end = wp_cron_php::run(site, lock.as_ref().map(Pass::file)).await;
+            if let Some(lock) = lock.filter(|_| !end.goes_on) {
+                lock.over();
+            }
+            end
+        }
+        Err(refusal) => not_begun(&refusal),
+    };
     let record = RunRecord {
         run,
         site: site.name.clone(),
@@ -67,4 +84,21 @@ pub async fn run_without_plugin(
         .failure
         .filter(|failure| !matches!(failure, Failure::ServerError(_) | Failure::TimedOut(_) | Failure::Unclear(_)));
     (RunEnd { sent, claimed: 1, went_well, failure, ..RunEnd::default() }, record)
+}
+
+/// A pass is a process of ours only through WP-CLI; over HTTP core's own lock has to do.
+fn lock(site: &Site, state: &StateDir) -> Result<Option<Pass>, Refusal> {
+    match site.trigger {
+        Trigger::WpCronPhp(WpCronPhp::WpCli(_)) => state.pass(&site.name).map(Some),
+        _ => Ok(None),
+    }
+}
+
+fn not_begun(refusal: &Refusal) -> PassEnd {
+    match refusal {
+        Refusal::Held { path, .. } => {
+            PassEnd::skipped(format!("an earlier pass still runs ({} is locked)", path.display()))
+        }
+        refusal => PassEnd::failed(Failure::NotReached(refusal.to_string())),
+    }
 }

@@ -144,7 +144,7 @@ impl Scheduler {
         let ask = Ask { install: entry.state.install.clone(), epoch, sent, hook };
         self.running += 1;
         self.places.take(place.as_ref());
-        let (history, progress) = (self.history.clone(), self.progress_in.clone());
+        let (history, progress, state) = (self.history.clone(), self.progress_in.clone(), self.state.clone());
         self.tasks.spawn(async move {
             let (end, record) = match calls {
                 Some(calls) => {
@@ -152,7 +152,8 @@ impl Scheduler {
                     (run_site(&context, &ask).await, None)
                 }
                 None => {
-                    let (end, record) = run_without_plugin(&site, &history, &progress, number, sent, began).await;
+                    let (end, record) =
+                        run_without_plugin(&site, &history, &progress, number, &state, sent, began).await;
                     (end, Some(record))
                 }
             };

@@ -4,6 +4,7 @@
 //! One task owns it. It goes on when nobody asks for the answer any more, so that a full pipe never stops an event, and when
 //! this runner dies the process lives on: its events are found again in the journal.
 
+use std::fs::File;
 use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
@@ -73,15 +74,23 @@ impl Place {
 }
 
 /// What is to be started.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug)]
 pub struct Program {
     /// The program and its arguments; no shell ever sees them.
     pub words: Vec<String>,
     pub env: Vec<(&'static str, String)>,
     pub folder: Option<PathBuf>,
-    pub input: Vec<u8>,
+    pub input: Input,
     /// End it where nobody waits for its answer any more. An event is never ended for that.
     pub ends_unheard: bool,
+}
+
+/// What it has on stdin.
+#[derive(Debug)]
+pub enum Input {
+    Bytes(Vec<u8>),
+    /// It is the process's own from then on, and so is a lock on it.
+    File(File),
 }
 
 /// What it says, then how it ended.
@@ -128,7 +137,17 @@ impl Program {
         let (first, rest) = self.words.split_first().ok_or_else(|| io::Error::other("no program is named"))?;
         let mut command = Command::new(first);
         command.args(rest).env_clear().envs(self.env).process_group(0);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let input = match self.input {
+            Input::Bytes(bytes) => {
+                command.stdin(Stdio::piped());
+                bytes
+            }
+            Input::File(file) => {
+                command.stdin(file);
+                Vec::new()
+            }
+        };
         if let Some(folder) = &self.folder {
             command.current_dir(folder);
         }
@@ -138,7 +157,7 @@ impl Program {
         let (order, orders) = mpsc::channel(4);
         let heard = Arc::new(Mutex::new(Instant::now()));
         if let Some(stdin) = child.stdin.take() {
-            tokio::spawn(write(stdin, self.input));
+            tokio::spawn(write(stdin, input));
         }
         let out = child.stdout.take().map(|pipe| tokio::spawn(drain(pipe, tell.clone(), Said::Out, heard.clone())));
         let err = child.stderr.take().map(|pipe| tokio::spawn(drain(pipe, tell.clone(), Said::Err, heard.clone())));

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 use super::ended::Ended;
-use super::process::{Handle, Hanging, Place, Program, Running, Said};
+use super::process::{Handle, Hanging, Input, Place, Program, Running, Said};
 use super::rights::Rights;
 use super::{Chunk, EndOfStream, Request};
 use crate::clock;
@@ -64,7 +64,7 @@ impl Client {
             words: [rights.words(), self.words(call)].concat(),
             env: rights.environment(),
             folder: folder(&self.site),
-            input: self.envelope(request),
+            input: Input::Bytes(self.envelope(request)),
             ends_unheard: call != Call::Run,
         };
         let first = program.words.first().cloned().unwrap_or_default();
@@ -77,7 +77,7 @@ impl Client {
     fn words(&self, call: Call) -> Vec<String> {
         let path = self.site.path.clone().unwrap_or_default();
         let root = path.display().to_string();
-        let mut words = php(&self.wp_cli);
+        let mut words = php(&self.wp_cli, &[]);
         let looks = matches!(call, Call::Due | Call::Inspect | Call::End);
         match endpoint(&path).filter(|_| looks && !is_elsewhere(&self.wp_cli)) {
             Some(file) => words.extend([file.display().to_string(), call.word().to_string(), root]),
@@ -116,13 +116,11 @@ pub fn name(wp_cli: &WpCli) -> &str {
     wp_cli.wrapper.first().unwrap_or(&wp_cli.php)
 }
 
-/// PHP with its settings.
-pub fn php(wp_cli: &WpCli) -> Vec<String> {
-    let mut words = vec![wp_cli.php.clone()];
-    for setting in &wp_cli.ini {
-        words.extend(["-d".to_string(), setting.clone()]);
-    }
-    words
+/// PHP with settings of ours, then those of the operator, who has the last word.
+pub fn php(wp_cli: &WpCli, ours: &[&str]) -> Vec<String> {
+    let settings = ours.iter().copied().chain(wp_cli.ini.iter().map(String::as_str));
+    let settings = settings.flat_map(|setting| ["-d".to_string(), setting.to_string()]);
+    std::iter::once(wp_cli.php.clone()).chain(settings).collect()
 }
 
 /// The site's folder, where it is on this machine and open to us.

@@ -1,13 +1,14 @@
 //! The trigger for a site without the plugin: WordPress's own way to run what is due. One pass, and what can be said about it,
 //! which is little: [`unknown`].
 
+use std::fs::File;
 use std::path::Path;
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::ended::Ended;
-use super::process::{Ending, GRACE, Handle, Program, Running, Said};
+use super::process::{Ending, GRACE, Handle, Input, Program, Running, Said};
 use super::rights::Rights;
 use super::{Chunk, EndOfStream, http, wp_cli};
 use crate::clock;
@@ -18,6 +19,8 @@ use crate::outcome::{Failure, Outcome};
 const KEPT_OUTPUT: usize = 64 * 1024;
 /// How long core believes a `.maintenance` file.
 const MAINTENANCE_S: i64 = 600;
+/// Without it PHP ends an event that prints something when nobody reads it any more, as after this runner's death.
+const UNHEARD: &str = "ignore_user_abort=1";
 const RAN: &str =
     "WP-CLI ran what was due; it does not say which event failed inside, or whether a page view ran the same one";
 const ANSWERED: &str = "it answered; wp-cron.php does not say whether its events ended, failed or overlapped";
@@ -48,9 +51,16 @@ pub struct PassEnd {
     pub ms: i64,
     /// WP-CLI's process, or the words in front of it.
     pub pid: Option<i64>,
+    /// As far as we know, something of it still runs.
+    pub goes_on: bool,
 }
 
 impl PassEnd {
+    /// It was never started.
+    pub fn skipped(reason: String) -> Self {
+        Self { reason: Some(reason), ..Self::new(Outcome::Skipped) }
+    }
+
     fn new(outcome: Outcome) -> Self {
         Self {
             outcome,
@@ -61,10 +71,11 @@ impl PassEnd {
             output_dropped: 0,
             ms: 0,
             pid: None,
+            goes_on: false,
         }
     }
 
-    fn failed(failure: Failure) -> Self {
+    pub fn failed(failure: Failure) -> Self {
         match failure {
             Failure::Maintenance { .. } => {
                 let reason = Some("the site is in maintenance mode".to_string());
@@ -76,8 +87,9 @@ impl PassEnd {
     }
 }
 
-/// Runs what is due, once; takes at most the site's `timeout`.
-pub async fn run(site: &Arc<Site>) -> PassEnd {
+/// Runs what is due, once; takes the site's `timeout`, and some seconds to end what is late. `lock`: for the process, where
+/// there is one.
+pub async fn run(site: &Arc<Site>, lock: Option<&File>) -> PassEnd {
     let started = clock::steady_ms();
     let mut output = Output::default();
     let end = match &site.trigger {
@@ -87,7 +99,7 @@ pub async fn run(site: &Arc<Site>) -> PassEnd {
                 Err(_) => PassEnd::failed(Failure::TimedOut(clock::millis(site.timeout))),
             }
         }
-        config::Trigger::WpCronPhp(WpCronPhp::WpCli(wp_cli)) => through_wp_cli(site, wp_cli, &mut output).await,
+        config::Trigger::WpCronPhp(WpCronPhp::WpCli(wp_cli)) => through_wp_cli(site, wp_cli, lock, &mut output).await,
         _ => PassEnd::failed(Failure::Misconfigured("its trigger is not `wp-cron.php`".into())),
     };
     let ms = clock::steady_ms() - started;
@@ -133,7 +145,7 @@ async fn over_http(site: &Arc<Site>, door: &config::Http, output: &mut Output) -
     }
 }
 
-async fn through_wp_cli(site: &Site, wp_cli: &WpCli, output: &mut Output) -> PassEnd {
+async fn through_wp_cli(site: &Site, wp_cli: &WpCli, lock: Option<&File>, output: &mut Output) -> PassEnd {
     let path = site.path.clone().unwrap_or_default();
     // WP-CLI itself does not care, and would run events over half a copy of WordPress.
     if is_in_maintenance(&path, clock::now_ms() / 1000) {
@@ -143,17 +155,16 @@ async fn through_wp_cli(site: &Site, wp_cli: &WpCli, output: &mut Output) -> Pas
         Ok(rights) => rights,
         Err(failure) => return PassEnd::failed(failure),
     };
-    let mut words = [rights.words(), wp_cli::php(wp_cli)].concat();
+    let mut words = [rights.words(), wp_cli::php(wp_cli, &[UNHEARD])].concat();
     words.push(wp_cli.wp_cli.clone());
     words.extend(["cron", "event", "run", "--due-now"].map(str::to_string));
     words.extend([format!("--path={}", path.display()), format!("--url={}", site.url), "--no-color".to_string()]);
-    let program = Program {
-        words,
-        env: rights.environment(),
-        folder: wp_cli::folder(site),
-        input: Vec::new(),
-        ends_unheard: false,
+    let input = match lock.map(File::try_clone).transpose() {
+        Ok(file) => file.map_or(Input::Bytes(Vec::new()), Input::File),
+        Err(error) => return PassEnd::failed(Failure::NotReached(format!("its lock cannot be handed on: {error}"))),
     };
+    let program =
+        Program { words, env: rights.environment(), folder: wp_cli::folder(site), input, ends_unheard: false };
     let first = program.words.first().cloned().unwrap_or_default();
     let mut running = match program.start(None) {
         Ok(running) => running,
@@ -161,11 +172,11 @@ async fn through_wp_cli(site: &Site, wp_cli: &WpCli, output: &mut Output) -> Pas
     };
     let pid = running.pid.map(i64::from);
     let read = read(&mut running, site, output).await;
-    let end = match read.status {
-        Some(status) => judged(&read, status, Ended::of(wp_cli::name(wp_cli), status, wp_cli), site.timeout, output),
-        None => given_up(pid, site.timeout),
-    };
-    PassEnd { pid, ..end }
+    let Some(status) = read.status else { return given_up(pid, site.timeout) };
+    let ended = Ended::of(wp_cli::name(wp_cli), status, wp_cli);
+    // What stands in front of PHP may have been ended without it.
+    let goes_on = !ended.is_php && (read.is_late || status.code().is_none());
+    PassEnd { pid, goes_on, ..judged(&read, status, ended, site.timeout, output) }
 }
 
 struct Read {
@@ -211,7 +222,7 @@ async fn end_after(limit: Duration, process: Handle, site: &str) {
 fn given_up(pid: Option<i64>, limit: Duration) -> PassEnd {
     let process = pid.map_or("its process".to_string(), |pid| format!("process {pid}"));
     let note = Some(format!("{process} could not be ended, and goes on"));
-    PassEnd { note, ..PassEnd::failed(Failure::TimedOut(clock::millis(limit))) }
+    PassEnd { note, pid, goes_on: true, ..PassEnd::failed(Failure::TimedOut(clock::millis(limit))) }
 }
 
 fn judged(read: &Read, status: ExitStatus, ended: Ended, limit: Duration, output: &Output) -> PassEnd {

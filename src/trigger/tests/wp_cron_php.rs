@@ -21,7 +21,7 @@ async fn answered(reply: &'static [u8]) -> (PassEnd, String) {
         let _ = stream.write_all(reply).await;
         String::from_utf8_lossy(&request).into_owned()
     });
-    let end = run(&site(&url, config::Trigger::WpCronPhp(WpCronPhp::Http(Http::default())))).await;
+    let end = run(&site(&url, config::Trigger::WpCronPhp(WpCronPhp::Http(Http::default()))), None).await;
     (end, server.await.unwrap())
 }
 
@@ -59,7 +59,7 @@ async fn a_server_that_never_answers_costs_only_the_limit() {
     let trigger = config::Trigger::WpCronPhp(WpCronPhp::Http(Http::default()));
     let mut site = Arc::unwrap_or_clone(site(&url, trigger));
     site.timeout = Duration::from_millis(200);
-    let end = run(&Arc::new(site)).await;
+    let end = run(&Arc::new(site), None).await;
     assert_eq!((end.outcome, end.failure), (Outcome::TimedOut, Some(Failure::TimedOut(200))));
 }
 
@@ -79,14 +79,14 @@ async fn with_php(script: &str, timeout: Duration) -> PassEnd {
     let mut site = Arc::unwrap_or_clone(site("https://shop.example", trigger));
     site.timeout = timeout;
     site.path = Some(folder.path().to_path_buf());
-    run(&Arc::new(site)).await
+    run(&Arc::new(site), None).await
 }
 
 #[tokio::test]
 async fn wp_cli_says_by_its_exit_what_a_pass_was_worth() {
     let patience = Duration::from_secs(20);
     let end = with_php("echo \"$@\"", patience).await;
-    let words = "-d memory_limit=512M /wp cron event run --due-now --path=";
+    let words = "-d ignore_user_abort=1 -d memory_limit=512M /wp cron event run --due-now --path=";
     assert!(end.outcome == Outcome::Ok && end.output.starts_with(words), "{end:?}");
     assert!(end.output.ends_with("--url=https://shop.example/ --no-color\n") && end.pid.is_some(), "{end:?}");
     let end = with_php("echo 'Error: boom' >&2; exit 3", patience).await;

@@ -1,7 +1,10 @@
 //! A process that ended, and what its answer means where it has not a single frame.
 
 use std::io::Read;
+use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
+
+use rustix::process::Signal;
 
 use super::EndOfStream;
 use super::head::{KEYS_DIFFER, contains};
@@ -22,8 +25,11 @@ pub struct Ended {
 
 impl Ended {
     pub fn of(program: &str, status: ExitStatus, how: &WpCli) -> Self {
+        // A filter of system calls ends a process so.
+        let is_filtered = status.signal() == Some(Signal::SYS.as_raw());
+        let advice = if is_filtered { "; under systemd, PHP needs config/wp-cron-runner-wp-cli.conf" } else { "" };
         Self {
-            how: format!("`{program}` ended with {status}"),
+            how: format!("`{program}` ended with {status}{advice}"),
             is_php: how.wrapper.is_empty(),
             wp_cli: how.wp_cli.clone(),
             user: how.user.as_ref().map(|user| user.name.clone()),
@@ -79,7 +85,7 @@ impl Ended {
                 format!("PHP cannot be started: {}", telling_line(stderr).unwrap_or_default())
             }
             () if self.user.is_some() && contains(stderr, "setpriv: ") => format!(
-                "to become `{}`, this process needs CAP_SETUID, CAP_SETGID and CAP_KILL, which config/wp-cron-runner-user.conf gives it under systemd; or leave `user` out and set `wp_command = [\"sudo\", \"-n\", \"-u\", \"{0}\"]` ({}: {})",
+                "to become `{}`, this process needs CAP_SETUID, CAP_SETGID and CAP_KILL, which config/wp-cron-runner-user.conf, beside config/wp-cron-runner-wp-cli.conf, gives it under systemd; or leave `user` out and set `wp_command = [\"sudo\", \"-n\", \"-u\", \"{0}\"]` ({}: {})",
                 self.user.as_deref().unwrap_or_default(),
                 self.how,
                 telling_line(stderr).unwrap_or_default()

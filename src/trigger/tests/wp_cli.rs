@@ -132,6 +132,7 @@ async fn what_ends_without_a_frame_is_named() {
             "exit status: 255: PHP Fatal error:  boom",
         ),
         ("kill -9 $$", "Ended", "signal: 9"),
+        ("kill -SYS $$", "Ended", "wp-cron-runner-wp-cli.conf"),
         ("exit 0", "Ended", "exit status: 0"),
     ];
     for (script, kind, word) in table {

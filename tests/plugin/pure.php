@@ -208,6 +208,7 @@ if ( PHP_VERSION_ID >= 80100 ) {
 same( 'a single event is held', 'held', what_then( 'h', null, array() ) );
 same( 'a recurring one is dropped', 'dropped', what_then( 'h', 'hourly', array() ) );
 same( 'the operator decides', 'dropped', what_then( 'wc_import_7', null, array( array( 'wc_*', 'drop' ) ) ) );
+same( 'also for a name that no path could have', 'dropped', what_then( str_repeat( 'h', 10240 ), null, array( array( 'x*', 'hold' ), array( '*', 'drop' ) ) ) );
 same( 'the first match counts', 'held', what_then( 'wc_x', 'hourly', array( array( 'wc_x', 'hold' ), array( '*', 'drop' ) ) ) );
 
 echo "{$GLOBALS['passed']} passed, {$GLOBALS['failed']} failed\n";

@@ -94,6 +94,7 @@ function end_dead_run( Connection $db, array $row, array $ask ): bool {
  * and a recurring one is dropped (its next occurrence is stored already).
  */
 function what_then( string $hook, ?string $schedule, array $policies ): string {
+	$hook = substr( $hook, 0, 4000 ); // PHP's fnmatch() fails where a name is longer than a path may be.
 	foreach ( $policies as $policy ) {
 		if ( is_array( $policy ) && isset( $policy[0], $policy[1] ) && fnmatch( (string) $policy[0], $hook ) ) {
 			return 'drop' === $policy[1] ? 'dropped' : 'held';

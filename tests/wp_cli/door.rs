@@ -1,14 +1,20 @@
 //! What is not signed by the runner gets in here no more than through any other door.
 
+use std::fs;
 use std::io::Write;
 use std::process::Stdio;
 
+use crate::support::wordpress::unix_now;
 use crate::support::{Runner, Site, Trigger};
 
 /// A signed envelope, `seconds` off, as the runner writes it to stdin.
 fn envelope(site: &Site, call: &str, body: &str, seconds: i64) -> String {
+    envelope_for(site, &format!("/?wp-cron-runner={call}"), body, seconds)
+}
+
+fn envelope_for(site: &Site, path: &str, body: &str, seconds: i64) -> String {
     let head = site.php(&format!(
-        "$path = '/?wp-cron-runner={call}'; $keys = \\WP_Cron_Runner\\keys(); $kid = key($keys); $ts = (string) (\\WP_Cron_Runner\\now_ms() + {seconds} * 1000);
+        "$path = '{path}'; $keys = \\WP_Cron_Runner\\keys(); $kid = key($keys); $ts = (string) (\\WP_Cron_Runner\\now_ms() + {seconds} * 1000);
          $once = bin2hex(random_bytes(16)); $name = \\WP_Cron_Runner\\site_name();
          $sig = hash_hmac('sha256', \\WP_Cron_Runner\\string_to_sign($path, '127.0.0.1', $name, (string) $kid, $ts, $once, '{body}'), reset($keys));
          echo \"v=1;site=$name;kid=$kid;ts=$ts;nonce=$once;sig=$sig\\n$path\\n127.0.0.1\\n\";"
@@ -60,4 +66,40 @@ fn this_door_opens_like_the_others() {
     assert_eq!(say(&site, "settle", true, &take).trim(), refused, "not without all of WordPress");
     assert!(say(&site, "settle", false, &take).contains("\"t\":\"settled\""));
     assert!(say(&site, "settle", false, &take).contains("E_REPLAY"));
+}
+
+#[test]
+fn whether_a_process_lives_is_answered_while_the_site_is_updated() {
+    let site = Site::builder().mariadb().start();
+    let _runner = Runner::builder(&site).prepare();
+    assert!(say(&site, "settle", false, &envelope(&site, "settle", TAKE, 0)).contains("\"t\":\"settled\""));
+    let body = r#"{"epoch":1,"run":"0123456789abcdef0123456789abcdef"}"#;
+    let calls = ["inspect", "end", "due"];
+    let commands = calls.map(|call| (call, [0, 0].map(|_| envelope(&site, call, body, 0))));
+    // As php-fpm gets it: this very file, named to the web server.
+    let direct = |call: &str| format!("/wp-content/mu-plugins/wp-cron-runner/src/endpoint.php?wp-cron-runner={call}");
+    let requests = calls.map(|call| (call, envelope_for(&site, &direct(call), body, 0)));
+    fs::write(site.path.join(".maintenance"), format!("<?php $upgrading = {};", unix_now())).expect(".maintenance");
+    let is_answered = |call: &str, said: &str| {
+        assert_eq!(said.contains("wpcr1:") && !said.contains("E_MAINTENANCE"), call != "due", "{call}: {said}");
+    };
+    for (call, envelopes) in &commands {
+        for (by_php, envelope) in [true, false].into_iter().zip(envelopes) {
+            is_answered(call, &say(&site, call, by_php, envelope));
+        }
+    }
+    for (call, envelope) in &requests {
+        let header = envelope.lines().next().expect("a signature");
+        let page = site.request("POST", &direct(call), &[("X-WP-Cron-Runner", header)], body.as_bytes());
+        is_answered(call, &page.body);
+    }
+}
+
+#[test]
+fn a_site_that_says_wp_cli_and_is_not_still_shows_its_pages() {
+    let site = Site::builder().sqlite().start();
+    let _runner = Runner::builder(&site).prepare();
+    let file = site.path.join("wp-content/mu-plugins/00-says-wp-cli.php");
+    fs::write(file, "<?php define( 'WP_CLI', true );").expect("a plugin");
+    assert_eq!(site.get("/").status, 200);
 }

@@ -19,8 +19,8 @@ function init_hooks(): void {
 		accept_call();
 	}
 
-	// The same through WP-CLI.
-	if ( defined( 'WP_CLI' ) && WP_CLI ) {
+	// The same through WP-CLI. Some define the constant without it.
+	if ( defined( 'WP_CLI' ) && WP_CLI && class_exists( '\WP_CLI', false ) ) {
 		require __DIR__ . '/wp-cli.php';
 		init_wp_cli();
 	}

@@ -50,11 +50,11 @@ function answer_wp_cli( string $call ): void {
 	}
 	// WP-CLI takes every limit away, also the one it was started with.
 	ini_restore( 'memory_limit' );
-	// It also works on in maintenance mode. Whether a process lives may be asked, and one be ended, at any time.
-	if ( ! in_array( $call, array( 'inspect', 'end' ), true ) && is_in_maintenance( ABSPATH ) ) {
+	// It also works on in maintenance mode.
+	if ( ! in_array( $call, CALLS_AT_ANY_TIME, true ) && is_in_maintenance( ABSPATH ) ) {
 		( new Frames( $signed['key'], $signed['nonce'] ) )->refuse( 503, 'E_MAINTENANCE', array( 'message' => 'the site is being updated' ) );
 	}
-	if ( 'run' === $call ) {
+	if ( 'run' === $call && method_exists( '\WP_CLI', 'get_logger' ) ) { // Older ones do not give it away.
 		\WP_CLI::set_logger( new Attentive_Logger( \WP_CLI::get_logger() ) );
 	}
 	answer( $signed, $call, $said['body'] );

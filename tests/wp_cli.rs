@@ -200,6 +200,7 @@ fn a_site_that_cannot_be_loaded_is_named_and_waited_for() {
     assert_eq!(site.scheduled("fx_ok"), [at], "nothing was claimed");
     site.add_plugin("");
     wait_for("the event", secs(30), || site.ledger().end_of("fx_ok"));
+    wait_for("its record", secs(5), || runner.history_of("fx_ok").first().cloned());
     assert_eq!(runner.history().len(), 1);
 }
 

@@ -249,7 +249,12 @@ impl Scheduler {
             TaskEnd::Took(Err(_)) | TaskEnd::Looked(Err(_)) | TaskEnd::Settled(Err(_)) if is_old => {
                 entry.state.look_again();
             }
-            TaskEnd::Took(result) => entry.took(now, result, &self.history),
+            TaskEnd::Took(result) => {
+                entry.took(now, result, &self.history);
+                if site.grace != entry.site.grace {
+                    entry.state.tell_again();
+                }
+            }
             TaskEnd::Looked(result) => {
                 entry.looked(now, result.map(|looked| (seen_in_due(&looked.due), looked)));
             }

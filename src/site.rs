@@ -186,6 +186,11 @@ impl State {
         self.looked = None;
     }
 
+    /// What the plugin was told is not what it has to know.
+    pub fn tell_again(&mut self) {
+        self.is_to_be_told = true;
+    }
+
     /// Told to leave, and wanted again: to be taken over anew.
     pub fn return_to(&mut self) {
         self.right = Right::None;

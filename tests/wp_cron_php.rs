@@ -114,10 +114,7 @@ fn no_pass_begins_beside_one_whose_runner_died() {
     let run = pass_of(&runner.json(&["trigger", "shop"]));
     let reason = run["reason"].as_str().expect("a reason");
     assert_eq!(run["outcome"], "skipped", "{run}");
-    assert!(
-        reason.starts_with("an earlier pass still runs (/") && reason.ends_with("pass-shop.lock is locked)"),
-        "{run}"
-    );
+    assert!(reason.starts_with("an earlier pass still runs") && reason.contains("pass-shop.lock is locked"), "{run}");
     assert!(site.ledger().end_of("talker").is_none(), "it still ran");
     wait_for("the end of the first pass", secs(20), || site.ledger().end_of("fx_sleep"));
     let ledger = site.ledger();

@@ -82,10 +82,15 @@ async fn set_pause(config: &Config, name: &str, pause: Option<Pause>, json: bool
 /// Into the state directory of a runner that is not up.
 fn remember(config: &Config, name: &str, pause: Option<Pause>) -> Result<(), Stop> {
     let folder = &config.runner.state_dir;
-    let is_ours = fs::metadata(folder).is_ok_and(|folder| folder.uid() == rustix::process::geteuid().as_raw());
+    let own = rustix::process::geteuid();
+    let is_ours = match fs::metadata(folder) {
+        Ok(folder) => folder.uid() == own.as_raw(),
+        // Root would make it root's.
+        Err(_) => !own.is_root(),
+    };
     if !is_ours {
         // What another user writes there the runner could not open.
-        let stop = Stop::new(exit::UNREACHABLE, "no runner answers, and its state directory is another user's");
+        let stop = Stop::new(exit::UNREACHABLE, "no runner answers, and its state directory is not this user's");
         let next = "start the runner, or try as the user that it runs as";
         return Err(stop.at(folder.display().to_string()).again(Again::Useless).next(next));
     }

@@ -96,9 +96,10 @@ fn lock(site: &Site, state: &StateDir) -> Result<Option<Pass>, Refusal> {
 
 fn not_begun(refusal: &Refusal) -> PassEnd {
     match refusal {
-        Refusal::Held { path, .. } => {
-            PassEnd::skipped(format!("an earlier pass still runs ({} is locked)", path.display()))
-        }
+        Refusal::Held { path, .. } => PassEnd::skipped(format!(
+            "an earlier pass still runs, or something that it left behind ({} is locked; fuser(1) names who has it)",
+            path.display()
+        )),
         refusal => PassEnd::failed(Failure::NotReached(refusal.to_string())),
     }
 }

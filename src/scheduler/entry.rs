@@ -220,6 +220,9 @@ pub fn stray_sentence(site: &str, who: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::outcome::Failure;
+    use crate::run_site::calls::{Looked, Timing};
+    use crate::site::{Seen, Want};
 
     #[test]
     fn a_clock_that_is_set_ends_no_run() {
@@ -243,6 +246,33 @@ mod tests {
         assert_eq!(entry.overdue(&open, now + 24 * hour, 600_005), ["young", "old"], "its ten minutes are over");
         assert_eq!(entry.overdue(&open[2..], now, 600_005), Vec::<String>::new());
         assert!(entry.ends_at.is_empty(), "what ended is forgotten");
+    }
+
+    fn looked(epoch: i64, owner: &str) -> Result<(Seen, Looked), Failure> {
+        let due = serde_json::json!({"v": 1, "install": "i", "now_ms": 1_700_000_000_000_i64, "epoch": epoch,
+            "owner": {"id": owner, "name": "r", "expected_ms": 1_700_000_060_000_i64, "left": false}});
+        let timing = Timing { sent_ms: 1_700_000_000_000, received_ms: 1_700_000_000_000 };
+        Ok((Seen::default(), Looked { due: serde_json::from_value(due).unwrap(), events: Vec::new(), timing }))
+    }
+
+    /// Its answer was lost: the site has the new epoch, and this runner the old one.
+    #[test]
+    fn nobody_stands_by_for_himself() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut entry = entry(folder.path());
+        let now = 1_700_000_000_000;
+        let (me, other) = ("0".repeat(32), "1".repeat(32));
+        entry.state.taken(now, 7, Seen::default(), Vec::new());
+        entry.looked(now, looked(8, &me));
+        assert!(!entry.state.is_standing_by());
+        assert_eq!(entry.state.wants(now + 1000), Want::Take);
+
+        let stale = Failure::Stale { name: "r".into(), expected_ms: Some(now + 60_000), epoch: Some(8) };
+        entry.state.failed(now, stale.clone());
+        entry.looked(now, looked(8, &other));
+        assert_ne!(entry.state.wants(now + 1000), Want::Take, "somebody else is there");
+        entry.looked(now, looked(8, &me));
+        assert_eq!(entry.state.wants(now + 1000), Want::Take);
     }
 
     fn entry(folder: &std::path::Path) -> Entry {

@@ -66,11 +66,19 @@ impl Scheduler {
         runs.dedup();
         runs.sort_by_key(|number| self.entries.get(number).map(|entry| entry.turn));
         for number in runs {
-            let place = self.entries.get(&number).and_then(|entry| entry.place.as_ref());
-            if self.running < self.max_parallel && self.places.is_free(place) {
-                self.start_run(number, now);
-            }
+            // Once more where the first was for one hook alone: what is due waits for nothing.
+            while self.has_place(number) && self.start_run(number, now) && self.wants_another(number, now) {}
         }
+    }
+
+    fn has_place(&self, number: usize) -> bool {
+        let place = self.entries.get(&number).and_then(|entry| entry.place.as_ref());
+        self.running < self.max_parallel && self.places.is_free(place)
+    }
+
+    fn wants_another(&self, number: usize, now: i64) -> bool {
+        let entry = self.entries.get(&number);
+        entry.is_some_and(|entry| entry.has_asked_and_may_run() || entry.state.wants(now) == Want::Run)
     }
 
     fn notice_history_trouble(&mut self) {
@@ -129,11 +137,12 @@ impl Scheduler {
         self.entries.retain(|_, entry| !entry.is_gone());
     }
 
-    fn start_run(&mut self, number: usize, now: i64) {
-        let Some(entry) = self.entries.get_mut(&number) else { return };
+    fn start_run(&mut self, number: usize, now: i64) -> bool {
+        let Some(entry) = self.entries.get_mut(&number) else { return false };
         let can_ask = entry.state.epoch().is_some() && entry.calls.is_some();
-        if entry.ready(&self.state, now).is_none() || (entry.site.has_plugin() && !can_ask) {
-            return;
+        let may = entry.state.has_free_lane() && (can_ask || !entry.site.has_plugin());
+        if !may || entry.ready(&self.state, now).is_none() {
+            return false;
         }
         let began = entry.state.pass_began().unwrap_or(now);
         let (sent, hook) = entry.run_starts(now);
@@ -159,5 +168,6 @@ impl Scheduler {
             };
             (number, site, TaskEnd::Ran(Box::new(Ran { end, place, record })))
         });
+        true
     }
 }

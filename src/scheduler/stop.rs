@@ -24,6 +24,7 @@ impl Scheduler {
         let deadline = tokio::time::Instant::now() + limit;
         self.end_calls().await;
         self.leave().await;
+        self.refuse_late_orders();
         if self.running > 0 {
             tracing::info!("stopping: {} requests still run events; waiting up to {limit:?} for them", self.running);
         }
@@ -36,12 +37,20 @@ impl Scheduler {
                 happened = next_event(&mut self.tasks, &mut self.progress, &mut self.orders) => self.take(happened),
             }
         }
+        self.refuse_late_orders();
         if self.running > 0 {
             tracing::warn!(
                 "{} requests still run events; PHP goes on with them (a process of WP-CLI only where the unit says \
                  KillMode=process), and the next start looks after them",
                 self.running
             );
+        }
+    }
+
+    /// Nobody read them for a while.
+    fn refuse_late_orders(&mut self) {
+        while let Ok(order) = self.orders.try_recv() {
+            self.obey(order);
         }
     }
 

@@ -6,6 +6,8 @@ use crate::outcome::Failure;
 impl State {
     /// A run for one hook alone. It says nothing about what is due: that is asked for as if it were not there.
     pub fn hook_run_started(&mut self) -> u64 {
+        // It must not be the one lane that a backlog has.
+        self.is_spreading = false;
         self.running += 1;
         self.sent += 1;
         self.sent

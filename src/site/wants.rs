@@ -28,8 +28,9 @@ impl State {
         match self.pass {
             Pass::Closed { until: Some(until) } if now >= until => {
                 self.pass = Pass::Open { at: until };
-                // What was written behind the plugin's back since the last look shall not wait for the next pass.
-                self.looked = None;
+                // What was written behind the plugin's back since the last look shall not wait for the next pass; and what
+                // is known shall not wait for this look.
+                self.looked = self.looked.map(|looked| looked.min(now - self.limits.rescan_ms));
             }
             Pass::Open { .. } if self.limits.has_plugin && self.is_at_rest(now) => self.pass = self.next_pass(now),
             _ => {}
@@ -51,7 +52,7 @@ impl State {
     /// Nothing is due, as far as is known, and nothing is on its way that could tell otherwise.
     fn is_at_rest(&self, now: i64) -> bool {
         let is_due = self.due > 0 || self.next.is_some_and(|next| next * SECOND <= self.clock.to_php(now));
-        let is_known = self.epoch().is_some() && self.trouble.is_none() && self.looked.is_some();
+        let is_known = self.epoch().is_some() && self.trouble.is_none() && !self.is_look_due(now);
         is_known && !is_due && self.running == 0 && !self.is_calling && self.pause.is_none()
     }
 
@@ -189,7 +190,8 @@ mod tests {
         assert_eq!(state.wants(T + MINUTE + 2), Want::Nothing { until: T + 2 * MINUTE + 2 });
         assert_eq!(state.wants(T + 4 * MINUTE + 2), Want::Nothing { until: T + 5 * MINUTE });
         state.tick(T + 5 * MINUTE);
-        assert_eq!(state.wants(T + 5 * MINUTE), Want::Look, "nobody may have told of all that is due");
+        assert_eq!(state.wants(T + 5 * MINUTE), Want::Run);
+        assert!(state.is_look_due(T + 5 * MINUTE), "nobody may have told of all that is due");
         state.looked(T + 5 * MINUTE, Seen { due: 1, oldest: Some(due_s), ..Seen::default() }, Vec::new());
         assert_eq!(state.wants(T + 5 * MINUTE), Want::Run);
         let sent = state.run_started(T + 5 * MINUTE);
@@ -202,6 +204,17 @@ mod tests {
         state.run_ended(T + 6 * MINUTE, RunEnd { sent, claimed: 3, seen: Some(none), ..RunEnd::default() });
         state.tick(T + 6 * MINUTE);
         assert_eq!(state.wants(T + 9 * MINUTE + 2), Want::Nothing { until: T + 10 * MINUTE });
+    }
+
+    #[test]
+    fn a_pass_with_nothing_known_to_be_due_looks_before_it_is_over() {
+        let mut state = owner("*/5 * * * *", T / 1000 + 600);
+        state.tick(T + 5 * MINUTE);
+        state.tick(T + 5 * MINUTE);
+        assert_eq!(state.wants(T + 5 * MINUTE), Want::Look);
+        state.looked(T + 5 * MINUTE, Seen { next: Some(T / 1000 + 600), ..Seen::default() }, Vec::new());
+        state.tick(T + 5 * MINUTE);
+        assert_eq!(state.pass_began(), None);
     }
 
     #[test]

@@ -27,6 +27,9 @@ use crate::protocol::{Call, Frame, LONGEST_BODY};
 use ended::Ended;
 use head::Head;
 
+/// Whoever has a place keeps it for his own limit, and some seconds more where his process does not want to end.
+const PLACE_PATIENCE: Duration = Duration::from_secs(30);
+
 #[derive(Debug)]
 pub enum Trigger {
     FastCgi(fastcgi::Client),
@@ -170,7 +173,7 @@ impl Trigger {
     pub async fn ask(&self, call: Call, body: &impl Serialize, limit: Duration) -> Result<Reply, Failure> {
         // Waited for before anything is signed: the limit of the call itself begins with its process.
         let place = match self {
-            Self::WpCli(client) => Some(client.place(limit).await?),
+            Self::WpCli(client) => Some(client.place(limit + PLACE_PATIENCE).await?),
             _ => None,
         };
         let answer = tokio::time::timeout(limit, async {

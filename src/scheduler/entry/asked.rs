@@ -30,9 +30,10 @@ impl Entry {
 
     /// Whoever asks for a run is not kept waiting for what does not come by itself.
     pub fn refuse_asked(&mut self, history_trouble: Option<&str>) {
+        let cannot_call = self.site.has_plugin() && self.calls.is_none();
         let reason = match (history_trouble, self.state.failure(), &self.lease_trouble) {
             (Some(trouble), ..) => Failure::NotStarted(trouble.to_string()),
-            (None, Some(failure), _) if self.state.epoch().is_none() => failure.clone(),
+            (None, Some(failure), _) if self.state.epoch().is_none() || cannot_call => failure.clone(),
             (None, _, Some(trouble)) => Failure::NotStarted(trouble.clone()),
             _ => return,
         };

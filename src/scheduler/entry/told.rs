@@ -7,7 +7,7 @@ use crate::clock;
 use crate::config::Site;
 use crate::history::sqlite::History;
 use crate::outcome::Failure;
-use crate::protocol::{Busy, Due, Settled};
+use crate::protocol::{Busy, Due, Owner, Settled};
 use crate::run_site::calls::{Looked, Timing, seen_in_settled};
 use crate::site::{About, RunEnd, Seen};
 use crate::text;
@@ -59,16 +59,19 @@ impl Entry {
         self.learn_clock(looked.timing, looked.due.now_ms);
         self.learn_about(&looked.due);
         let Due { epoch, owner, open, .. } = looked.due;
+        // Our own word, from a take-over whose answer was lost: that is nobody to stand by for.
+        let is_ours = |owner: &Owner| self.calls.as_ref().is_some_and(|calls| calls.me.id == owner.id);
         if self.state.is_standing_by() {
-            let owner = owner.filter(|owner| !owner.left);
+            let owner = owner.filter(|owner| !owner.left && !is_ours(owner));
             return self.state.stood_by(now, owner.and_then(|owner| owner.expected_ms));
         }
         if let Some(ours) = self.state.epoch()
             && epoch != ours
         {
+            let is_lost = owner.as_ref().is_some_and(is_ours);
             let name = owner.as_ref().map_or_else(|| "?".to_string(), |owner| owner.name.clone());
             let expected_ms = owner.and_then(|owner| owner.expected_ms);
-            let failure = match epoch > ours {
+            let failure = match epoch > ours && !is_lost {
                 true => Failure::Stale { name, expected_ms, epoch: Some(epoch) },
                 false => Failure::UnknownEpoch(Some(epoch)),
             };

@@ -249,7 +249,8 @@ async fn a_process_that_cannot_be_ended_keeps_no_place_and_gets_no_other_beside_
 async fn who_waits_for_a_place_waits_no_longer_than_the_limit() {
     let slow = fake("exec sleep 60", |_| {});
     let Trigger::WpCli(client) = &slow.trigger else { panic!("another trigger") };
-    let ask = || slow.trigger.ask(Call::Due, &serde_json::json!({}), Duration::from_millis(400));
+    let body = serde_json::json!({});
+    let ask = || slow.trigger.ask(Call::Due, &body, Duration::from_millis(400));
     let wait = client.place(Duration::from_millis(100));
     let (_, _, _, _, fifth) = tokio::join!(ask(), ask(), ask(), ask(), wait);
     let failure = fifth.map(drop).unwrap_err().to_string();

@@ -5,6 +5,7 @@ use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+pub use super::Refusal;
 use super::pass::Pass;
 use crate::clock;
 use crate::protocol::signature::{Key, random_hex};
@@ -13,15 +14,6 @@ use crate::protocol::signature::{Key, random_hex};
 #[derive(Debug)]
 pub struct Lease {
     _file: File,
-}
-
-#[derive(Debug, thiserror::Error)]
-pub enum Refusal {
-    /// Safe to try again when the other one is gone.
-    #[error("{what} is held by {holder} ({})", .path.display())]
-    Held { what: String, holder: String, path: PathBuf },
-    #[error("{}: {error}; expected a folder that this user may write (mode 0700)", .path.display())]
-    Io { path: PathBuf, error: io::Error },
 }
 
 /// The folder that holds all that a runner must remember.

@@ -26,3 +26,16 @@
 
 pub mod file;
 pub mod pass;
+
+use std::io;
+use std::path::PathBuf;
+
+/// Why a lock or the folder of the locks is not to be had.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// Safe to try again when the other one is gone.
+    #[error("{what} is held by {holder} ({})", .path.display())]
+    Held { what: String, holder: String, path: PathBuf },
+    #[error("{}: {error}; expected a folder that this user may write (mode 0700)", .path.display())]
+    Io { path: PathBuf, error: io::Error },
+}

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
 
-use super::file::Refusal;
+use super::Refusal;
 
 /// Held by this value, and by every process that has its file.
 #[derive(Debug)]

@@ -1,6 +1,8 @@
 //! What changes something: signed, by the site's own key (its plugin, for that site alone) or by the key in the state
 //! directory (the command line).
 
+#![allow(clippy::result_large_err, reason = "axum's Response is what is sent either way")]
+
 use std::sync::{Arc, PoisonError};
 
 use axum::Json;
@@ -22,6 +24,9 @@ use crate::run_site::decide::Decision;
 use crate::scheduler::orders::{Answer, Order};
 use crate::text;
 
+/// The answer, or the refusal in its place.
+type Reply = Result<Response, Response>;
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RunBody {
@@ -38,44 +43,32 @@ struct PauseBody {
 #[serde(deny_unknown_fields)]
 struct EmptyBody {}
 
-pub async fn notice(shared: Shared, Path(name): Path<String>, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
-    let (server, notice) = match admit::<Notice>(&shared, Some(&name), &uri, &headers, &body) {
-        Ok((server, _, notice)) => (server, notice),
-        Err(refused) => return refused,
-    };
+pub async fn notice(shared: Shared, Path(name): Path<String>, uri: Uri, headers: HeaderMap, body: Bytes) -> Reply {
+    let (server, _, notice) = admit::<Notice>(&shared, Some(&name), &uri, &headers, &body)?;
     // A full queue loses a notice, not an event: the rescan finds it.
     let _ = server.orders.try_send(Order::Notice { site: name, notice });
-    StatusCode::NO_CONTENT.into_response()
+    Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-pub async fn run(shared: Shared, Path(name): Path<String>, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
-    let (server, site, body) = match admit::<RunBody>(&shared, Some(&name), &uri, &headers, &body) {
-        Ok(admitted) => admitted,
-        Err(refused) => return refused,
-    };
+pub async fn run(shared: Shared, Path(name): Path<String>, uri: Uri, headers: HeaderMap, body: Bytes) -> Reply {
+    let (server, site, body) = admit::<RunBody>(&shared, Some(&name), &uri, &headers, &body)?;
     let order = |answer| Order::Run { site: site.clone(), hook: body.hook, answer };
-    answer(&site, order_and_wait(&server, order).await)
+    Ok(answer(&site, order_and_wait(&server, order).await))
 }
 
-pub async fn pause(shared: Shared, Path(name): Path<String>, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
-    let (server, site, body) = match admit::<PauseBody>(&shared, Some(&name), &uri, &headers, &body) {
-        Ok(admitted) => admitted,
-        Err(refused) => return refused,
-    };
+pub async fn pause(shared: Shared, Path(name): Path<String>, uri: Uri, headers: HeaderMap, body: Bytes) -> Reply {
+    let (server, site, body) = admit::<PauseBody>(&shared, Some(&name), &uri, &headers, &body)?;
     if body.until_ms.is_some_and(|until| until <= clock::now_ms()) {
         let stop = Stop::new(exit::USAGE, "`until_ms` is not ahead").expected("unix milliseconds of a time to come");
-        return refuse(StatusCode::BAD_REQUEST, &stop);
+        return Err(refuse(StatusCode::BAD_REQUEST, &stop));
     }
     let order = |answer| Order::Pause { site: site.clone(), until: body.until_ms, answer };
-    answer(&site, order_and_wait(&server, order).await)
+    Ok(answer(&site, order_and_wait(&server, order).await))
 }
 
-pub async fn resume(shared: Shared, Path(name): Path<String>, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
-    let (server, site, _) = match admit::<EmptyBody>(&shared, Some(&name), &uri, &headers, &body) {
-        Ok(admitted) => admitted,
-        Err(refused) => return refused,
-    };
-    answer(&site, order_and_wait(&server, |answer| Order::Resume { site: site.clone(), answer }).await)
+pub async fn resume(shared: Shared, Path(name): Path<String>, uri: Uri, headers: HeaderMap, body: Bytes) -> Reply {
+    let (server, site, _) = admit::<EmptyBody>(&shared, Some(&name), &uri, &headers, &body)?;
+    Ok(answer(&site, order_and_wait(&server, |answer| Order::Resume { site: site.clone(), answer }).await))
 }
 
 pub async fn decide(
@@ -84,26 +77,25 @@ pub async fn decide(
     uri: Uri,
     headers: HeaderMap,
     body: Bytes,
-) -> Response {
-    let (server, site, _) = match admit::<EmptyBody>(&shared, None, &uri, &headers, &body) {
-        Ok(admitted) => admitted,
-        Err(refused) => return refused,
-    };
+) -> Reply {
+    let (server, site, _) = admit::<EmptyBody>(&shared, None, &uri, &headers, &body)?;
     let Some(decision) = Decision::from_word(&word) else {
         let found = format!("\"{}\"", text::safe_cut(&word, 80));
         let stop = Stop::new(exit::USAGE, "nothing of that name can be done with a run").found(found);
-        return refuse(StatusCode::NOT_FOUND, &stop.expected("requeue or drop"));
+        return Err(refuse(StatusCode::NOT_FOUND, &stop.expected("requeue or drop")));
     };
     // A ULID, as the plugin makes them.
     if run.len() != 26 || !run.chars().all(|c| c.is_ascii_alphanumeric()) {
         let found = format!("\"{}\"", text::safe_cut(&run, 80));
         let stop = Stop::new(exit::USAGE, "this is no run id").found(found).expected("26 letters and digits");
-        return refuse(StatusCode::BAD_REQUEST, &stop.next("`wp-cron-runner history` shows run ids"));
+        return Err(refuse(StatusCode::BAD_REQUEST, &stop.next("`wp-cron-runner history` shows run ids")));
     }
-    answer(&site, order_and_wait(&server, |answer| Order::Decide { site: site.clone(), run, decision, answer }).await)
+    Ok(answer(
+        &site,
+        order_and_wait(&server, |answer| Order::Decide { site: site.clone(), run, decision, answer }).await,
+    ))
 }
 
-#[allow(clippy::result_large_err, reason = "axum's Response is what is sent either way")]
 /// Checks the signature, then the body. `name`: the site that the path speaks of; else the header says it.
 fn admit<T: DeserializeOwned>(
     State(server): &Shared,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::table::{row, show, table};
@@ -81,21 +82,19 @@ async fn status_without_runner(config: &Config) -> StatusReply {
         let now = clock::now_ms();
         let mut state = State::new(now, limits_of(site), install.clone());
         state.set_pause(pinned_pause(config, &site.name));
-        if !site.has_plugin() {
-            sites.push(without_runner(json!(state.view(&site.name, site.trigger_word(), Vec::new()))));
-            continue;
-        }
-        let looked = match calls(site, &visitor()) {
-            Ok(calls) => calls.look(install.as_deref(), false).await,
-            Err(stop) => Err(Failure::Misconfigured(stop.failed)),
-        };
-        match looked {
-            Ok(looked) => {
-                state.about = About::from_due(&looked.due);
-                let seen = seen_in_due(&looked.due);
-                state.looked(now, seen, looked.due.open);
+        if site.has_plugin() {
+            let looked = match calls(site, &visitor()) {
+                Ok(calls) => calls.look(install.as_deref(), false).await,
+                Err(stop) => Err(Failure::Misconfigured(stop.failed)),
+            };
+            match looked {
+                Ok(looked) => {
+                    state.about = About::from_due(&looked.due);
+                    let seen = seen_in_due(&looked.due);
+                    state.looked(now, seen, looked.due.open);
+                }
+                Err(failure) => state.failed(now, failure),
             }
-            Err(failure) => state.failed(now, failure),
         }
         sites.push(without_runner(json!(state.view(&site.name, site.trigger_word(), Vec::new()))));
     }
@@ -282,15 +281,16 @@ pub fn history(config: &Config, filter: Filter, since: Option<&String>, json: bo
     } else if runs.is_empty() {
         print("no such runs\n")?;
     } else {
-        print(&runs_table(&runs.iter().map(|run| json!(run)).collect::<Vec<_>>()))?;
+        print(&runs_table(&runs))?;
     }
     Ok(exit::FINE)
 }
 
 /// Runs in the form that `history --json` has them.
-pub fn runs_table(runs: &[Value]) -> String {
+pub fn runs_table(runs: &[impl Serialize]) -> String {
     let mut out = table(&["SITE", "DUE", "HOOK", "OUTCOME", "LATE", "TOOK", "RUN", "WHY"]);
     for run in runs {
+        let run = &json!(run);
         let outcome = match word(at(run, "then")).as_str() {
             "none" | "-" => word(at(run, "outcome")),
             then => format!("{}, {then}", word(at(run, "outcome"))),

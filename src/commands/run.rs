@@ -106,7 +106,7 @@ fn tell(runs: &[RunRecord], failures: &[(String, Failure)], json: bool) -> Resul
     } else if runs.is_empty() && failures.is_empty() {
         print("nothing was due\n")?;
     } else if !runs.is_empty() {
-        print(&report::runs_table(&runs.iter().map(|run| json!(run)).collect::<Vec<_>>()))?;
+        print(&report::runs_table(runs))?;
     }
     let stops: Vec<Stop> = failures.iter().map(|(site, failure)| Stop::site(site, failure)).collect();
     for stop in &stops {

@@ -134,7 +134,7 @@ impl Entry {
     }
 
     /// With the lease in hand, the site may be called.
-    pub fn ready(&mut self, state: &StateDir, now: i64) -> Option<()> {
+    pub fn ready(&mut self, state: &StateDir, now: i64) -> bool {
         if self.lease.is_none() {
             match state.site(&self.site.name) {
                 Ok(lease) => {
@@ -147,11 +147,11 @@ impl Entry {
                     }
                     self.lease_trouble = Some(refusal.to_string());
                     self.state.lease_refused(now);
-                    return None;
+                    return false;
                 }
             }
         }
-        Some(())
+        true
     }
 
     pub fn why_not_ready(&self) -> Option<String> {

@@ -19,7 +19,7 @@ use crate::run_site::decide::{Decision, decide};
 use crate::site::Pause;
 use crate::text;
 
-/// The name of the fact that outlives a restart; its value is the time in unix milliseconds, or empty.
+/// The name of the fact that outlives a restart; its value is `no`, `yes`, or until when in unix milliseconds.
 pub const PAUSED: &str = "paused";
 
 #[derive(Debug)]

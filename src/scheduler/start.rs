@@ -94,7 +94,10 @@ impl Scheduler {
 
     fn call(&mut self, number: usize, want: Want, now: i64) {
         let Some(entry) = self.entries.get_mut(&number) else { return };
-        let Some(calls) = entry.ready(&self.state, now).and_then(|()| entry.calls.clone()) else { return };
+        if !entry.ready(&self.state, now) {
+            return;
+        }
+        let Some(calls) = entry.calls.clone() else { return };
         entry.state.call_started(want);
         self.calling += 1;
         let site = entry.site.clone();
@@ -141,7 +144,7 @@ impl Scheduler {
         let Some(entry) = self.entries.get_mut(&number) else { return false };
         let can_ask = entry.state.epoch().is_some() && entry.calls.is_some();
         let may = entry.state.has_free_lane() && (can_ask || !entry.site.has_plugin());
-        if !may || entry.ready(&self.state, now).is_none() {
+        if !may || !entry.ready(&self.state, now) {
             return false;
         }
         let began = entry.state.pass_began().unwrap_or(now);

@@ -5,9 +5,8 @@ use std::collections::{HashMap, HashSet};
 use crate::history::RunRecord;
 use crate::protocol::{Claimed, ClaimedEvent, End, Row};
 use crate::text;
+use crate::trigger::Output;
 
-/// So much of an event's output is kept; the rest is counted.
-const KEPT_OUTPUT: usize = 64 * 1024;
 /// When an event has run for so long, the rest of its batch is given back.
 pub const SLOW_MS: i64 = 1000;
 
@@ -15,8 +14,7 @@ pub const SLOW_MS: i64 = 1000;
 struct Claim {
     event: ClaimedEvent,
     started: Option<Started>,
-    output: Vec<u8>,
-    dropped: u64,
+    output: Output,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -47,7 +45,7 @@ impl Batch {
         self.host = claimed.host.clone().or(self.host.take());
         for event in &claimed.events {
             self.claimed += 1;
-            let claim = Claim { event: event.clone(), started: None, output: Vec::new(), dropped: 0 };
+            let claim = Claim { event: event.clone(), started: None, output: Output::default() };
             self.claims.insert(event.run.clone(), claim);
         }
     }
@@ -67,9 +65,7 @@ impl Batch {
     pub fn output(&mut self, bytes: &[u8]) {
         let current = self.current.as_ref().and_then(|run| self.claims.get_mut(run));
         if let Some(claim) = current {
-            let room = KEPT_OUTPUT.saturating_sub(claim.output.len()).min(bytes.len());
-            claim.output.extend_from_slice(bytes.get(..room).unwrap_or_default());
-            claim.dropped += u64::try_from(bytes.len() - room).unwrap_or(0);
+            claim.output.push(bytes);
         }
     }
 
@@ -156,9 +152,9 @@ impl Batch {
 }
 
 fn add_output(record: &mut RunRecord, claim: &Claim) {
-    if !claim.output.is_empty() {
-        record.output = Some(text::lossy(&claim.output));
-        record.output_dropped = claim.dropped;
+    if !claim.output.kept.is_empty() {
+        record.output = Some(text::lossy(&claim.output.kept));
+        record.output_dropped = claim.output.dropped;
     }
 }
 

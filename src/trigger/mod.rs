@@ -6,12 +6,14 @@ mod ended;
 mod fastcgi;
 mod head;
 mod http;
+mod output;
 pub mod process;
 mod rights;
 mod wp_cli;
 pub mod wp_cron_php;
 
 pub use answer::Answer;
+pub use output::Output;
 
 use std::sync::Arc;
 use std::time::Duration;

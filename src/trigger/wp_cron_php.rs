@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::ended::Ended;
+use super::output::Output;
 use super::process::{Ending, GRACE, Handle, Input, Program, Running, Said};
 use super::rights::Rights;
 use super::{Chunk, EndOfStream, http, wp_cli};
@@ -15,8 +16,6 @@ use crate::clock;
 use crate::config::{self, Site, WpCli, WpCronPhp};
 use crate::outcome::{Failure, Outcome};
 
-/// So much of a pass's output is kept; the rest is counted.
-const KEPT_OUTPUT: usize = 64 * 1024;
 /// How long core believes a `.maintenance` file.
 const MAINTENANCE_S: i64 = 600;
 /// Without it PHP ends an event that prints something when nobody reads it any more, as after this runner's death.
@@ -104,20 +103,6 @@ pub async fn run(site: &Arc<Site>, lock: Option<&File>) -> PassEnd {
     };
     let ms = clock::steady_ms() - started;
     PassEnd { ms, output: crate::text::lossy(&output.kept), output_dropped: output.dropped, ..end }
-}
-
-#[derive(Default)]
-struct Output {
-    kept: Vec<u8>,
-    dropped: u64,
-}
-
-impl Output {
-    fn push(&mut self, bytes: &[u8]) {
-        let room = KEPT_OUTPUT.saturating_sub(self.kept.len()).min(bytes.len());
-        self.kept.extend_from_slice(bytes.get(..room).unwrap_or_default());
-        self.dropped += u64::try_from(bytes.len() - room).unwrap_or(0);
-    }
 }
 
 /// As core's own page views do it, but that the answer is waited for and read.

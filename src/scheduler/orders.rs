@@ -1,6 +1,6 @@
 //! What others ask of the scheduler while it works: notices, pauses, runs out of turn, another configuration.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
@@ -154,9 +154,14 @@ impl Scheduler {
     fn reload(&mut self, config: &Config) -> Result<Changes, String> {
         let reader = Reader::open(&self.state.history_file()).map_err(|error| error.to_string())?;
         let mut added: BTreeMap<String, (Arc<Site>, Facts)> = BTreeMap::new();
-        // Whatever may fail comes first: a reload happens as a whole or not at all.
+        let known: HashSet<(&str, bool)> =
+            self.entries.values().map(|entry| (entry.site.name.as_str(), entry.site.has_plugin())).collect();
+        // Whatever may fail comes first: a reload happens as a whole or not at all. What is known of a site stays known.
         for site in &config.sites {
-            let facts = Facts::read(&reader, &site.name).map_err(|error| error.to_string())?;
+            let facts = match known.contains(&(site.name.as_str(), site.has_plugin())) {
+                true => Facts::default(),
+                false => Facts::read(&reader, &site.name).map_err(|error| error.to_string())?,
+            };
             added.insert(site.name.clone(), (site.clone(), facts));
         }
         let mut changes = Changes::default();

@@ -8,6 +8,7 @@
 mod calls;
 mod commands;
 mod control;
+mod faults;
 mod kills;
 mod layers;
 mod merge;

@@ -16,7 +16,9 @@
 //! `KEEP_TEST_DIRS=1` leaves the directories for a look afterwards.
 
 pub mod account;
+pub mod guard;
 pub mod http;
+pub mod judge;
 pub mod ledger;
 pub mod mariadb;
 pub mod nginx;
@@ -29,6 +31,8 @@ pub mod tls;
 pub mod wait;
 pub mod wordpress;
 
+pub use guard::Guard;
+pub use judge::{Figure, Plan};
 pub use ledger::Ledger;
 pub use runner::{Runner, Trigger};
 pub use site::{Site, WordPress};

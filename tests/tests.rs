@@ -11,6 +11,7 @@ mod control;
 mod faults;
 mod kills;
 mod layers;
+mod locks;
 mod merge;
 mod on_time;
 mod outcomes;

@@ -27,6 +27,7 @@ if ( defined( __NAMESPACE__ . '\VERSION' ) ) {
 require __DIR__ . '/src/settings.php';
 require __DIR__ . '/src/protocol.php';
 require __DIR__ . '/src/connection.php';
+require __DIR__ . '/src/process.php';
 require __DIR__ . '/src/locks.php';
 require __DIR__ . '/src/cron-option.php';
 require __DIR__ . '/src/write-lock.php';

@@ -166,6 +166,13 @@ fn site_findings(name: &str, site: &Site, looked: &Looked) -> Vec<Finding> {
         due.due
     );
     let mut findings = vec![Finding::new(name, Judgement::Ok, found)];
+    if due.lock_kind.as_deref() == Some("lease-row") {
+        let found = "locks are rows with a lease: this database has no GET_LOCK, or two connections share one session";
+        findings.push(Finding::new(name, Judgement::Warn, found.to_string()).expecting(
+            "GET_LOCK that a second connection is refused",
+            "name the database server itself in DB_HOST, not a proxy; else a worker that dies on another host is known dead only an hour after its time limit",
+        ));
+    }
     if due.plugin != env!("CARGO_PKG_VERSION") {
         let found = format!("the plugin has version {}", due.plugin);
         let fix = format!("`wp-cron-runner plugin install {}`", site.name);

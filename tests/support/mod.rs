@@ -21,6 +21,7 @@ pub mod http;
 pub mod judge;
 pub mod ledger;
 pub mod mariadb;
+pub mod mysql_proxy;
 pub mod nginx;
 pub mod php_fpm;
 pub mod process;

@@ -174,7 +174,7 @@ function answer_end( Frames $frames, array $ask, string $nonce ): void {
 	$pid    = (int) $row['pid'];
 	$signal = 'none';
 	$reason = null;
-	if ( host_name() !== $row['host'] || '' === $row['pid_start'] || process_start( $pid ) !== $row['pid_start'] ) {
+	if ( ! is_process_here( $row['host'], $pid, $row['pid_start'] ) ) {
 		$reason = "process $pid of {$row['host']} is not to be seen from here";
 	} elseif ( ! function_exists( 'posix_kill' ) ) {
 		$reason = 'PHP has no posix_kill()';
@@ -191,16 +191,7 @@ function answer_end( Frames $frames, array $ask, string $nonce ): void {
 			}
 		}
 	}
-	$frames->send( array( 't' => 'ended', 'run' => $run, 'alive' => '' !== $row['pid_start'] && process_start( $pid ) === $row['pid_start'], 'signal' => $signal, 'reason' => $reason ) );
-}
-
-/**
- * Waits until a process is gone, at most so many milliseconds.
- */
-function wait_for_end( int $pid, string $start, int $ms ): void {
-	for ( $i = 0; $i < $ms / 10 && process_start( $pid ) === $start; $i++ ) {
-		usleep( 10000 );
-	}
+	$frames->send( array( 't' => 'ended', 'run' => $run, 'alive' => is_process_here( $row['host'], $pid, $row['pid_start'] ), 'signal' => $signal, 'reason' => $reason ) );
 }
 
 /**

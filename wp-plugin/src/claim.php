@@ -402,24 +402,3 @@ function unpack_args( string $bytes ): array {
 	}
 	return is_array( $args ) ? $args : array();
 }
-
-/**
- * The name of this host.
- */
-function host_name(): string {
-	return (string) php_uname( 'n' );
-}
-
-/**
- * When a process of this host was started: boot id and clock ticks (proc(5), /proc/PID/stat field 22). '' where unknown.
- */
-function process_start( int $pid ): string {
-	$stat = @file_get_contents( "/proc/$pid/stat" ); // phpcs:ignore WordPress.PHP.NoSilencedErrors,WordPress.WP.AlternativeFunctions
-	$boot = @file_get_contents( '/proc/sys/kernel/random/boot_id' ); // phpcs:ignore WordPress.PHP.NoSilencedErrors,WordPress.WP.AlternativeFunctions
-	if ( ! $stat || ! $boot ) {
-		return '';
-	}
-	// The command's name, in parentheses, may contain anything; fields are counted behind its end.
-	$fields = explode( ' ', substr( $stat, strrpos( $stat, ')' ) + 2 ) );
-	return isset( $fields[19] ) ? substr( $boot, 0, 8 ) . ':' . $fields[19] : '';
-}

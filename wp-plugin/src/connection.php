@@ -15,10 +15,11 @@ namespace WP_Cron_Runner;
  */
 final class Database_Error extends \RuntimeException {
 	/**
-	 * Somebody else holds the lock or the row: nothing was changed, asking again later is safe.
+	 * Somebody else holds the lock, the row, or the last free connection (1040, 1203, 1226): nothing was changed, asking again
+	 * later is safe.
 	 */
 	public function is_busy(): bool {
-		return in_array( (int) $this->getCode(), array( 5, 6, 1205, 1213, 3572 ), true );
+		return in_array( (int) $this->getCode(), array( 5, 6, 1040, 1203, 1205, 1213, 1226, 3572 ), true );
 	}
 
 	/**
@@ -40,6 +41,13 @@ final class Database_Error extends \RuntimeException {
  * What both connections have in common. A "?" in the SQL stands for a value.
  */
 abstract class Connection {
+	/**
+	 * Seconds that whoever uses it may be silent: the longest event, and more.
+	 *
+	 * @var int
+	 */
+	public $patience = HOUR_IN_SECONDS;
+
 	/**
 	 * Quotes a string for this server.
 	 */
@@ -181,6 +189,8 @@ final class Mysql_Connection extends Connection {
 	 */
 	public function __construct( int $idle ) {
 		global $wpdb;
+		$this->patience = $idle;
+
 		$at = $wpdb->parse_db_host( DB_HOST );
 		if ( ! $at ) {
 			$at = array( DB_HOST, null, null, false );
@@ -200,8 +210,9 @@ final class Mysql_Connection extends Connection {
 		if ( ! empty( $wpdb->charset ) ) {
 			mysqli_set_charset( $this->link, $wpdb->charset );
 		}
-		// Strict: rather no write than one cut short. Row locks are waited for as long as the write lock: a second.
-		$this->send( "SET SESSION wait_timeout = {$idle}, innodb_lock_wait_timeout = 1, autocommit = 1, sql_mode = 'STRICT_ALL_TABLES'" );
+		// Strict: rather no write than one cut short. Locked rows are waited for as long as the write lock: a second. So are
+		// tables that somebody locked as a whole (a backup, LOCK TABLES of a hook), for which the server has a day of patience.
+		$this->send( "SET SESSION wait_timeout = {$idle}, innodb_lock_wait_timeout = 1, lock_wait_timeout = 1, autocommit = 1, sql_mode = 'STRICT_ALL_TABLES'" );
 	}
 
 	/**

@@ -171,7 +171,7 @@ function use_nonce( Connection $db, string $nonce ): bool {
 }
 
 /**
- * Forgets what nobody can ask for any more: nonces after three windows, ended runs after a week (what did not end well,
+ * Forgets what nobody can ask for any more: nonces after three windows, locks (of kind `lease-row`) long after their lease, ended runs after a week (what did not end well,
  * after four: its arguments are kept so that `requeue` works). Held runs stay.
  */
 function prune( Connection $db ): void {
@@ -179,6 +179,7 @@ function prune( Connection $db ): void {
 	$now  = now_ms();
 	$week = WEEK_IN_SECONDS * 1000;
 	$db->write( 'DELETE FROM ' . state_table() . " WHERE blog = ? AND name LIKE 'nonce:%' AND updated_ms < ?", array( $blog, $now - 3 * WINDOW_MS ) );
+	$db->write( 'DELETE FROM ' . state_table() . " WHERE blog = ? AND name LIKE 'wpcr-%' AND updated_ms < ?", array( $blog, $now - $week ) );
 	$db->write( 'DELETE FROM ' . journal_table() . " WHERE blog = ? AND ended_ms < ? AND state IN ('ok','skipped','given_back')", array( $blog, $now - $week ) );
 	$db->write( 'DELETE FROM ' . journal_table() . " WHERE blog = ? AND ended_ms < ? AND `then` <> 'held' AND state IN " . FINAL_STATE, array( $blog, $now - 4 * $week ) );
 }

@@ -242,6 +242,10 @@ function locks( Connection $db, string $kind ): ?Locks {
 	if ( 'session-lock' === $kind ) {
 		return new Session_Locks( $db );
 	}
+	if ( 'lease-row' === $kind ) {
+		require_once __DIR__ . '/row-locks.php';
+		return new Row_Locks( $db );
+	}
 	return 'file-lock' === $kind ? new File_Locks() : null;
 }
 
@@ -261,7 +265,7 @@ function required_locks( Connection $db ): Locks {
 	$locks = site_locks( $db );
 	if ( ! $locks ) {
 		$kind = (string) ( settings()['lock_kind'] ?? '' );
-		throw new Refused( 500, 'E_LOCKS', array( 'message' => "the lock kind of this site is `$kind`; this version holds `session-lock` and `file-lock`" ) );
+		throw new Refused( 500, 'E_LOCKS', array( 'message' => "the lock kind of this site is `$kind`; expected `session-lock`, `file-lock` or `lease-row`" ) );
 	}
 	return $locks;
 }
@@ -270,7 +274,8 @@ function required_locks( Connection $db ): Locks {
  * Which kind of lock protects here. Asked once per plugin version.
  *
  * SQLite is known by its drop-in. A server is believed only after two connections: what the first holds, the second must be
- * refused, for two locks at once (before MySQL 5.7 a second GET_LOCK freed the first).
+ * refused, for two locks at once (before MySQL 5.7 a second GET_LOCK freed the first). Where that is not so, because the server
+ * has no such locks or because something in between gives both one session, a row with a lease is what is left.
  */
 function prove_lock_kind(): string {
 	if ( is_sqlite() ) {
@@ -283,6 +288,9 @@ function prove_lock_kind(): string {
 		$first  = ( new Session_Locks( $a ) )->take( $names );
 		$second = ( new Session_Locks( $b ) )->take( $names );
 	} catch ( Database_Error $e ) {
+		if ( $e->is_gone() ) {
+			throw $e; // Says nothing about the server's locks.
+		}
 		// Galera answers 1235 here, some proxies something of their own.
 		return 'lease-row';
 	}

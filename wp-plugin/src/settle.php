@@ -17,10 +17,10 @@ function process_state( Connection $db, Locks $locks, array $row ): string {
 	if ( $locks->is_held( batch_lock( $row['batch'] ) ) ) {
 		return 'alive';
 	}
-	if ( $locks instanceof File_Locks || database_up_since( $db ) < (int) $row['claimed_ms'] ) {
+	if ( ! $locks instanceof Session_Locks || database_up_since( $db ) < (int) $row['claimed_ms'] ) {
 		return 'dead';
 	}
-	if ( '' !== $row['pid_start'] && host_name() === $row['host'] && process_start( (int) $row['pid'] ) !== $row['pid_start'] ) {
+	if ( is_process_gone( $row['host'], (int) $row['pid'], $row['pid_start'] ) ) {
 		return 'dead';
 	}
 	// No connection is held open for longer than the limit and an hour (own_connection).

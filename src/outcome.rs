@@ -92,8 +92,8 @@ pub enum Failure {
     Stopping,
     #[error("is another WordPress install ({}) than the one that was pinned; it is a copy, or the site moved", text::safe(.0))]
     WrongInstall(String),
-    #[error("was busy: a lock of its database was not free within a second")]
-    Busy,
+    #[error("was busy: {0}")]
+    Busy(String),
     #[error("cannot use its database: {0}")]
     Database(String),
     #[error("has a `cron` option that cannot be read: {0}; nothing was written")]
@@ -130,7 +130,7 @@ impl Failure {
             Self::WrongInstall(_) => {
                 "nothing was started; where the site moved, `wp-cron-runner plugin install SITE` pins the new one; a copy wants a key of its own"
             }
-            Self::Busy => "nothing was started; trying again is safe",
+            Self::Busy(_) => "nothing was started; trying again is safe",
             Self::Database(_) => "nothing was started; it is tried again by itself",
             Self::Corrupt(_) => "restore the option from a backup; trying again is safe",
             Self::NoSuchRun => "see `wp-cron-runner history` for run ids",

@@ -258,7 +258,7 @@ impl State {
     }
 
     pub fn looked(&mut self, now: i64, seen: Seen, open: Vec<Open>) {
-        self.succeeded();
+        self.call_succeeded(&seen);
         self.looked = Some(now);
         self.busy.clear();
         // What was open and is not any more has ended, and only `settle` tells how.
@@ -269,9 +269,17 @@ impl State {
     }
 
     pub fn settled(&mut self, now: i64, seen: Seen, open: Vec<Open>) {
-        self.succeeded();
+        self.call_succeeded(&seen);
         self.still_open(now, open);
         self.see(now, self.call, seen);
+    }
+
+    /// What runs have met stays until one succeeds, or until there is nothing left to run.
+    fn call_succeeded(&mut self, seen: &Seen) {
+        self.not_before = 0;
+        if seen.due == 0 || self.trouble.as_ref().is_some_and(|trouble| !trouble.of_runs) {
+            self.succeeded();
+        }
     }
 
     fn succeeded(&mut self) {

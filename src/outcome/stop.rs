@@ -137,7 +137,7 @@ impl Failure {
                 exit::UNREACHABLE
             }
             Self::QueueFull
-            | Self::Busy
+            | Self::Busy(_)
             | Self::Maintenance { .. }
             | Self::Stale { .. }
             | Self::UnknownEpoch(_)
@@ -179,7 +179,7 @@ impl Failure {
             Self::Left | Self::Stopping => "a runner that looks after the site",
             Self::NotStarted(_) => "a site that may start something now",
             Self::WrongInstall(_) => "the install that was pinned",
-            Self::Busy => "a free lock",
+            Self::Busy(_) => "a free lock, or a free connection",
             Self::Database(_) => "a database that works, with the plugin's tables",
             Self::Corrupt(_) => "a serialized array",
             Self::NoSuchRun => "the id of a run in its journal",

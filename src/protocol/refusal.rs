@@ -42,7 +42,8 @@ impl Refusal {
             "left" => Failure::Left,
             "unknown_epoch" => Failure::UnknownEpoch(self.epoch),
             "wrong_install" => Failure::WrongInstall(self.install.unwrap_or_default()),
-            "busy" => Failure::Busy,
+            "busy" if message.is_empty() => Failure::Busy("a lock of its database was not free within a second".into()),
+            "busy" => Failure::Busy(crate::text::safe_cut(&message, 400)),
             "E_MAINTENANCE" => Failure::Maintenance { retry_after_s: None },
             // It may end with the SQL to run by hand.
             "E_DATABASE" | "E_TABLES" => Failure::Database(crate::text::safe_cut(&message, 4000)),

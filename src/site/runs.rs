@@ -94,7 +94,7 @@ impl State {
         if is_of_before && self.epoch() != Some(epoch) {
             self.looked = None;
         } else {
-            self.failed(now, failure);
+            self.run_met(now, failure);
         }
     }
 }

@@ -228,7 +228,7 @@ fn each_failure_has_its_own_patience() {
         (Failure::Database("down".into()), vec![1, 2, 4, 8, 15, 15]),
         (Failure::NotReached("refused".into()), vec![1, 2, 4, 8, 16, 32, 60, 60]),
         (Failure::QueueFull, vec![1, 2, 4, 8, 15, 15]),
-        (Failure::Busy, vec![1, 2, 4, 8, 15, 15]),
+        (Failure::Busy(String::new()), vec![1, 2, 4, 8, 15, 15]),
         (Failure::Maintenance { retry_after_s: None }, vec![15, 30, 60, 60]),
         (Failure::Maintenance { retry_after_s: Some(600) }, vec![15, 30, 60, 60]),
         (Failure::Maintenance { retry_after_s: Some(20) }, vec![15, 20, 20]),
@@ -247,6 +247,30 @@ fn each_failure_has_its_own_patience() {
         state.looked(now, seen(None, 1, None), Vec::new());
         assert_eq!(state.wants(now), Want::Run);
     }
+}
+
+#[test]
+fn what_only_runs_meet_is_not_forgotten_by_the_looks_between_them() {
+    let mut state = owner(Some(T / 1000));
+    let mut now = T;
+    for seconds in [1, 2, 4, 8, 15, 15] {
+        let sent = state.run_started(now);
+        let failure = Some(Failure::Busy("no connection".into()));
+        state.run_ended(now, RunEnd { sent, epoch: 7, failure, ..RunEnd::default() });
+        assert_eq!(state.wants(now), Want::Nothing { until: now + seconds * 1000 });
+        now += seconds * 1000;
+        assert_eq!(state.wants(now), Want::Look);
+        state.looked(now, seen(None, 1, Some(T / 1000)), Vec::new());
+        assert_eq!((state.wants(now), state.failure().is_some()), (Want::Run, true), "tried, and shown until it works");
+    }
+    let sent = state.run_started(now);
+    state.run_ended(now, RunEnd { sent, epoch: 7, claimed: 1, ..RunEnd::default() });
+    assert_eq!(state.failure(), None);
+    let failure = Some(Failure::Busy("no connection".into()));
+    let sent = state.run_started(now);
+    state.run_ended(now, RunEnd { sent, epoch: 7, failure, ..RunEnd::default() });
+    state.looked(now + 1000, Seen::default(), Vec::new());
+    assert_eq!(state.failure(), None, "somebody else ran what was due");
 }
 
 #[test]

@@ -11,6 +11,8 @@ pub struct Trouble {
     pub failure: Failure,
     pub since: i64,
     pub times: u32,
+    /// A look that gets its answer proves nothing about what only a run can meet.
+    pub of_runs: bool,
 }
 
 impl State {
@@ -36,7 +38,7 @@ impl State {
                 self.right = Right::None;
                 doubled(60)
             }
-            Failure::Busy | Failure::QueueFull | Failure::Database(_) => doubled(15),
+            Failure::Busy(_) | Failure::QueueFull | Failure::Database(_) => doubled(15),
             Failure::NotReached(_) | Failure::Unclear(_) | Failure::TimedOut(_) => doubled(60),
             Failure::ServerError(_)
             | Failure::Corrupt(_)
@@ -47,10 +49,18 @@ impl State {
             | Failure::State(_) => doubled(300),
         };
         self.not_before = now + delay;
-        self.trouble = Some(Trouble { failure, since, times });
+        self.trouble = Some(Trouble { failure, since, times, of_runs: false });
         // After trouble the first thing is to look, not to run on what was known before.
         self.looked = if self.is_standing_by() { Some(now) } else { None };
         self.due = 0;
+    }
+
+    /// A run met it. Looks go on in between; each further run that fails waits longer.
+    pub(super) fn run_met(&mut self, now: i64, failure: Failure) {
+        self.failed(now, failure);
+        if let Some(trouble) = &mut self.trouble {
+            trouble.of_runs = true;
+        }
     }
 
     /// This host could not get the lease.
@@ -61,7 +71,7 @@ impl State {
     /// For `once`: whatever failed is not waited for, but a lock that was not free for a moment is.
     pub fn give_up(&self) -> Option<Failure> {
         let trouble = self.trouble.as_ref().filter(|_| self.running == 0 && !self.is_calling)?;
-        let is_passing = matches!(trouble.failure, Failure::Busy | Failure::QueueFull) && trouble.times < 5;
+        let is_passing = matches!(trouble.failure, Failure::Busy(_) | Failure::QueueFull) && trouble.times < 5;
         (!is_passing).then(|| trouble.failure.clone())
     }
 

@@ -104,7 +104,7 @@ impl State {
                 "misconfigured"
             }
             Failure::NotReached(_) | Failure::TimedOut(_) | Failure::Unclear(_) => "unreachable",
-            Failure::QueueFull | Failure::Busy => "busy",
+            Failure::QueueFull | Failure::Busy(_) => "busy",
             Failure::ServerError(_)
             | Failure::Database(_)
             | Failure::Corrupt(_)

@@ -89,24 +89,34 @@ final class Death {
 }
 
 /**
- * Rolls back a transaction that a hook left open on $wpdb; else it would hold its rows until the process ends.
+ * Takes back what a hook left behind on $wpdb: an open transaction, autocommit off, locked tables. Else it would hold its rows
+ * until the process ends, and the next event of the batch would write into a transaction that nobody commits.
  *
- * @return bool Was there one, as far as the server tells? (MySQL does not; there it is rolled back without a word.)
+ * @return string What there was, as far as the server tells; '' where there was nothing. (MySQL does not tell of a
+ *                transaction, and neither of locked tables: there they end without a word.)
  */
-function end_open_transaction(): bool {
+function end_open_transaction(): string {
 	global $wpdb;
 	try {
 		if ( is_sqlite() ) {
-			return sqlite_rollback();
+			return sqlite_rollback() ? 'left a transaction open: rolled back' : '';
 		}
-		$is_mariadb = false !== stripos( $wpdb->db_server_info(), 'mariadb' );
-		if ( $is_mariadb && '1' !== page_connection()->value( 'SELECT @@in_transaction' ) ) {
-			return false;
+		$found = array();
+		$db    = page_connection();
+		$tells = false !== stripos( $wpdb->db_server_info(), 'mariadb' );
+		$state = (array) $db->row( 'SELECT ' . ( $tells ? '@@in_transaction' : '1' ) . ' AS opened, @@autocommit AS auto' );
+		if ( $state['opened'] ) {
+			$db->write( 'ROLLBACK' );
+			$found[] = $tells ? 'left a transaction open: rolled back' : '';
 		}
-		page_connection()->write( 'ROLLBACK' );
-		return $is_mariadb;
+		if ( ! $state['auto'] ) {
+			$db->write( 'SET autocommit = 1' );
+			$found[] = 'left autocommit off: on again';
+		}
+		$db->write( 'UNLOCK TABLES' );
+		return implode( ', ', array_filter( $found ) );
 	} catch ( Database_Error $e ) {
-		return false;
+		return '';
 	}
 }
 

@@ -246,8 +246,9 @@ final class Execution {
 			continue;
 		}
 		$this->tell_untold();
-		if ( end_open_transaction() ) {
-			$note = trim( (string) $note . ' left a transaction open: rolled back' );
+		$left = end_open_transaction();
+		if ( '' !== $left ) {
+			$note = trim( "$note $left" );
 		}
 		while ( is_multisite() && ms_is_switched() ) {
 			restore_current_blog();

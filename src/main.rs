@@ -26,7 +26,7 @@ use clap::Parser;
 use tracing::level_filters::LevelFilter;
 
 use cli::{Cli, Command, Plugin};
-use commands::{Stop, control, diagnose, exit, next, report, run, setup};
+use commands::{Stop, control, diagnose, exit, next, report, restore, run, setup};
 use config::{Config, Secrets};
 use history::Filter;
 use run_site::decide::Decision;
@@ -95,6 +95,7 @@ async fn execute(cli: Cli) -> Result<u8, Stop> {
         Command::Requeue { run } => {
             control::decide_about(&config(Secrets::Needed)?, &run, Decision::Requeue, json).await
         }
+        Command::Restore { site } => restore::restore(&config(Secrets::Needed)?, &site, json).await,
         Command::Drop { run } => control::decide_about(&config(Secrets::Needed)?, &run, Decision::Drop, json).await,
     }
 }

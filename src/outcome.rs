@@ -96,7 +96,7 @@ pub enum Failure {
     Busy(String),
     #[error("cannot use its database: {0}")]
     Database(String),
-    #[error("has a `cron` option that cannot be read: {0}; nothing was written")]
+    #[error("has lost its timetable: {0}")]
     Corrupt(String),
     #[error("does not know that run")]
     NoSuchRun,
@@ -132,7 +132,7 @@ impl Failure {
             }
             Self::Busy(_) => "nothing was started; trying again is safe",
             Self::Database(_) => "nothing was started; it is tried again by itself",
-            Self::Corrupt(_) => "restore the option from a backup; trying again is safe",
+            Self::Corrupt(_) => "nothing was started; `wp-cron-runner restore SITE` puts its last snapshot back",
             Self::NoSuchRun => "see `wp-cron-runner history` for run ids",
             Self::NoSuchHook(_) => "nothing was started; `wp-cron-runner events` shows what is scheduled",
             Self::State(_) => "nothing was changed; see `wp-cron-runner history`",

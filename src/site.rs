@@ -328,6 +328,11 @@ impl State {
 
     /// The plugin says that something earlier was scheduled, by a page or a command.
     pub fn noticed(&mut self, next: Option<i64>) {
+        // Somebody has put it right.
+        if matches!(self.failure(), Some(Failure::Corrupt(_))) {
+            self.not_before = 0;
+            self.looked = None;
+        }
         if let Some(next) = next
             && (self.is_calling || self.running > 0)
         {

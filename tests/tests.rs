@@ -8,6 +8,7 @@
 mod calls;
 mod commands;
 mod control;
+mod corrupt;
 mod faults;
 mod kills;
 mod layers;

@@ -6,6 +6,7 @@ pub mod next;
 mod owner;
 mod plugin_files;
 pub mod report;
+pub mod restore;
 pub mod run;
 pub mod setup;
 mod table;

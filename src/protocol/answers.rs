@@ -148,6 +148,19 @@ pub struct Settled {
     pub requeued: Option<Row>,
     #[serde(default)]
     pub dropped: Option<Row>,
+    #[serde(default)]
+    pub restored: Option<Restored>,
+}
+
+/// The `cron` option, put back from a snapshot.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+pub struct Restored {
+    /// When the snapshot was made, on PHP's clock.
+    #[serde(deserialize_with = "whole")]
+    pub at_ms: i64,
+    pub events: u64,
+    /// Events of the snapshot that were claimed since, and do not come back.
+    pub claimed: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]

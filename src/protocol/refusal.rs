@@ -50,6 +50,8 @@ impl Refusal {
             "E_CORRUPT" => Failure::Corrupt(crate::text::safe(&message)),
             "E_RUN" => Failure::NoSuchRun,
             "E_HOOK" => Failure::NoSuchHook(message),
+            "E_SNAPSHOT" => Failure::State(message),
+            "E_STATE" if self.state.is_none() && self.outcome.is_none() => Failure::State(message),
             "E_STATE" => {
                 Failure::State(state_sentence(self.state.as_deref(), self.outcome.as_deref(), self.then.as_deref()))
             }

@@ -96,6 +96,9 @@ pub struct SettleBody {
     pub requeue: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drop: Option<String>,
+    /// The `cron` option from its newest snapshot, where it cannot be read or holds nothing.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub restore: bool,
     pub leave: bool,
     pub uninstall: bool,
 }

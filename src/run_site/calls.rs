@@ -58,6 +58,7 @@ pub struct Settle {
     pub runs: Vec<String>,
     pub requeue: Option<String>,
     pub drop: Option<String>,
+    pub restore: bool,
     pub leave: bool,
     pub uninstall: bool,
 }
@@ -120,6 +121,7 @@ impl Calls {
             policies: self.site.policies(),
             requeue: what.requeue,
             drop: what.drop,
+            restore: what.restore,
             leave: what.leave,
             uninstall: what.uninstall,
         };

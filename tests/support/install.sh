@@ -2,7 +2,7 @@
 # Gets the real parts that the demo and the tests run against, and only those that are missing.
 #
 #   install.sh demo    PHP, php-fpm, nginx, WordPress 7.1.1, WP-CLI, the SQLite drop-in
-#   install.sh test    the same, MariaDB, Debian's WordPress 6.1, PHP 7.4 and 8.4 (as WebAssembly, for syntax and pure functions)
+#   install.sh test    the same, MariaDB, Redis, libfaketime, Debian's WordPress 6.1, PHP 7.4 and 8.4 (as WebAssembly, for syntax and pure functions)
 #
 # Debian packages go into the system, everything else into a cache outside git. A second run downloads nothing.
 # No service is started, stopped or restarted: the demo and the tests run their own copies on free ports.
@@ -43,8 +43,14 @@ missing_packages() {
 		have_module mysqli || echo php-mysql
 		mariadbd_binary >/dev/null || echo mariadb-server
 		command -v openssl >/dev/null || echo openssl
+		command -v redis-server >/dev/null || echo redis-server
+		have_module redis || echo php-redis
+		[ -n "$(faketime_library)" ] || echo libfaketime
 	fi
 }
+
+# Preloaded, it gives a process another time of day.
+faketime_library() { ls /usr/lib/*/faketime/libfaketime.so.1 /usr/lib/faketime/libfaketime.so.1 2>/dev/null | head -1 || true; }
 
 # Packages that start a service ask policy-rc.d first. The answer "no" also keeps a php-fpm or a database that already
 # runs on this machine from being restarted on our account.

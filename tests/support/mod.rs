@@ -25,6 +25,7 @@ pub mod mysql_proxy;
 pub mod nginx;
 pub mod php_fpm;
 pub mod process;
+pub mod redis;
 pub mod runner;
 pub mod site;
 pub mod test_dir;

@@ -200,6 +200,8 @@ impl Builder {
         if self.fixture {
             install_fixture(&dir, &path, &self.name);
         }
+        fs::create_dir(dir.join("opcache")).expect("a directory for compiled files");
+        account::give_to(account::SITE, &dir.join("opcache"));
         account::give_to(account::SITE, &path.join("wp-content"));
         account::give_to(account::SITE, &path.join("wp-config.php"));
 

@@ -31,6 +31,7 @@ function init_hooks(): void {
 	// Concurrent scheduling.
 	add_filter( 'pre_update_option', array( Merge::class, 'filter_pre_update_option' ), PHP_INT_MAX, 3 );
 	add_action( 'update_option_cron', array( Merge::class, 'action_written' ), PHP_INT_MAX, 0 );
+	add_action( 'add_option_cron', array( Merge::class, 'action_written' ), PHP_INT_MAX, 0 );
 
 	// An event that is claimed, and not in the option any more, can be unscheduled all the same.
 	add_filter( 'pre_unschedule_event', __NAMESPACE__ . '\filter_pre_unschedule_event', 10, 4 );

@@ -7,6 +7,8 @@
 
 namespace WP_Cron_Runner;
 
+require_once __DIR__ . '/snapshot.php';
+
 /** What the fields of a call hold. Every one may be missing or null; others are for later versions. */
 const FIELDS = array(
 	'install'   => 'text',
@@ -34,6 +36,7 @@ const FIELDS = array(
 	'runs'      => 'texts',
 	'requeue'   => 'a run id',
 	'drop'      => 'a run id',
+	'restore'   => 'true or false',
 	'leave'     => 'true or false',
 	'uninstall' => 'true or false',
 );
@@ -87,10 +90,7 @@ function answer_due( Frames $frames, array $ask ): void {
 	global $wp_version;
 	$db   = page_connection();
 	$text = read_cron( $db );
-	$cron = null === $text ? array() : unpack_cron( $text );
-	if ( null === $cron ) {
-		throw new Corrupt_Cron();
-	}
+	$cron = events_in( $text );
 	if ( ! empty( $ask['list'] ) ) {
 		list_events( $frames, $cron );
 	}
@@ -260,6 +260,11 @@ function decide( Connection $db, Locks $locks, array $ask, string $id ): array {
 	if ( isset( $ask['drop'] ) ) {
 		return array( 'dropped' => report_row( drop_run( $db, (string) $ask['drop'] ) ) );
 	}
+	if ( ! empty( $ask['restore'] ) ) {
+		$restored = restore_cron( $db, $locks );
+		notice_earlier( time() );
+		return array( 'restored' => $restored );
+	}
 	if ( ! empty( $ask['take'] ) ) {
 		take_over( $db, $id, (string) ( $ask['runner'] ?? '' ), (int) ( $ask['expect_ms'] ?? 0 ), (int) ( $ask['epoch'] ?? 0 ) );
 		// Not before: who is refused must not have the notices of the owner sent to him.
@@ -268,6 +273,7 @@ function decide( Connection $db, Locks $locks, array $ask, string $id ): array {
 		// A wp-cron.php that is running now has a list of what was due. It looks at this before each event, and ends where it
 		// finds another's mark.
 		set_transient( 'doing_cron', sprintf( '%.22F', microtime( true ) ) );
+		keep_snapshot( $db, read_cron( $db ) );
 	} elseif ( empty( $ask['leave'] ) && empty( $ask['uninstall'] ) ) {
 		check_epoch( $db, (int) ( $ask['epoch'] ?? 0 ) );
 	}
@@ -308,7 +314,7 @@ function settled( Connection $db, Locks $locks, array $ask ): array {
 			$rows[ $row['run'] ] = report_row( $row );
 		}
 	}
-	$cron = unpack_cron( (string) read_cron( $db ) );
+	$cron = events_in( read_cron( $db ) );
 	return array_merge(
 		array(
 			't'         => 'settled',
@@ -320,7 +326,7 @@ function settled( Connection $db, Locks $locks, array $ask ): array {
 			'open'      => array_map( __NAMESPACE__ . '\report_open', open_rows( $db ) ),
 			'now_ms'    => now_ms(),
 		),
-		timetable( (array) $cron, time() )
+		timetable( $cron, time() )
 	);
 }
 

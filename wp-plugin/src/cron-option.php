@@ -9,12 +9,54 @@
 
 namespace WP_Cron_Runner;
 
+/** An option of more bytes is not read: a process has no memory for what is in it. 100,000 events are about 15 million. */
+const LARGEST_CRON = 33554432;
+
 /**
- * The option's text as the row has it now; never through the object cache.
+ * The option's text as the row has it now; never through the object cache. Null where there is no row.
+ *
+ * @throws Corrupt_Cron Where it is too large to be read.
  */
 function read_cron( Connection $db, bool $for_update = false ): ?string {
 	global $wpdb;
-	return $db->value( "SELECT option_value FROM {$wpdb->options} WHERE option_name = 'cron'" . ( $for_update ? $db->for_update() : '' ) );
+	$limit = LARGEST_CRON;
+	$row   = $db->row( "SELECT CASE WHEN LENGTH(option_value) > $limit THEN NULL ELSE option_value END AS found, LENGTH(option_value) AS size FROM {$wpdb->options} WHERE option_name = 'cron'" . ( $for_update ? $db->for_update() : '' ) );
+	if ( $row && null === $row['found'] ) {
+		throw new Corrupt_Cron( "has {$row['size']} bytes, and more than $limit are not read" );
+	}
+	if ( $row && strlen( $row['found'] ) > MB_IN_BYTES ) {
+		wp_raise_memory_limit( 'cron' );
+	}
+	return $row ? (string) $row['found'] : null;
+}
+
+/**
+ * The events of the option's text.
+ *
+ * @param string|null $text Null or empty: there are none.
+ * @throws Corrupt_Cron Where it is not an array of events.
+ */
+function events_in( ?string $text ): array {
+	if ( null === $text || '' === $text ) {
+		return array();
+	}
+	$cron = unpack_cron( $text );
+	if ( null === $cron ) {
+		throw new Corrupt_Cron( 'cannot be read as an array of events' );
+	}
+	return $cron;
+}
+
+/**
+ * The `cron` option holds something that cannot be read; writing would lose it.
+ */
+final class Corrupt_Cron extends \RuntimeException {
+	/**
+	 * Says what is wrong, and what to do.
+	 */
+	public function __construct( string $what ) {
+		parent::__construct( "the option `cron` $what; nothing was written" );
+	}
 }
 
 /**
@@ -113,18 +155,29 @@ function timetable( array $cron, int $now ): array {
 }
 
 /**
- * Puts an event in, in core's order. False where that very event is there already.
+ * Puts an event in; sort_cron() comes afterwards, once. False where that very event is there already.
  */
 function insert_event( array &$cron, int $timestamp, string $hook, string $key, array $event ): bool {
 	if ( isset( $cron[ $timestamp ][ $hook ][ $key ] ) ) {
 		return false;
 	}
-	$sort                              = ! isset( $cron[ $timestamp ] );
 	$cron[ $timestamp ][ $hook ][ $key ] = $event;
-	if ( $sort ) {
-		uksort( $cron, 'strnatcasecmp' );
-	}
 	return true;
+}
+
+/**
+ * Puts the option into core's order: by time, and behind that what is no time. Sorting 100,000 takes a while, looking does not.
+ */
+function sort_cron( array &$cron ): void {
+	$last = PHP_INT_MIN;
+	foreach ( $cron as $timestamp => $hooks ) {
+		$at = is_int( $timestamp ) ? $timestamp : PHP_INT_MAX;
+		if ( $at < $last ) {
+			uksort( $cron, 'strnatcasecmp' );
+			return;
+		}
+		$last = $at;
+	}
 }
 
 /**
@@ -153,7 +206,6 @@ function remove_event( array &$cron, int $timestamp, string $hook, string $key )
  */
 function merge_cron( array $old, array $new, array $row ): array {
 	$added = array();
-	$sort  = false;
 	foreach ( each_event( $old ) as list( $timestamp, $hook, $key ) ) {
 		if ( ! isset( $new[ $timestamp ][ $hook ][ $key ] ) ) {
 			remove_event( $row, $timestamp, $hook, $key );
@@ -162,15 +214,12 @@ function merge_cron( array $old, array $new, array $row ): array {
 	foreach ( each_event( $new ) as list( $timestamp, $hook, $key, $event ) ) {
 		$was = isset( $old[ $timestamp ][ $hook ][ $key ] ) ? $old[ $timestamp ][ $hook ][ $key ] : null;
 		if ( null === $was || same_terms( $was, $event ) === false ) {
-			$sort                              = $sort || ! isset( $row[ $timestamp ] );
 			$row[ $timestamp ][ $hook ][ $key ] = $event;
 			$added[]                           = $timestamp;
 		}
 	}
-	if ( $sort ) {
-		uksort( $row, 'strnatcasecmp' );
-	}
 	$row['version'] = isset( $new['version'] ) ? $new['version'] : 2;
+	sort_cron( $row );
 	return array( $row, $added );
 }
 

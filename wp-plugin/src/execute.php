@@ -397,8 +397,7 @@ final class Execution {
 		if ( ! $this->frames ) {
 			return;
 		}
-		$cron = unpack_cron( (string) read_cron( $this->batch->db ) );
-		$at   = timetable( (array) $cron, time() );
+		$at = timetable( events_in( read_cron( $this->batch->db ) ), time() );
 		$this->report( array( 't' => 'done', 'next' => $at['next'], 'due' => $at['due'], 'busy' => $busy, 'ran' => $this->ran, 'why' => $why, 'now_ms' => now_ms() ) );
 	}
 

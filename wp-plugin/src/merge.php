@@ -15,17 +15,18 @@
 namespace WP_Cron_Runner;
 
 /**
- * One write of the option in this request, from the filter to core's UPDATE.
+ * One write of the option in this request, from the filter to core's UPDATE or INSERT.
  */
 final class Merge {
 	const TRIES = 50;
 
 	/**
-	 * What this request does: array( its copy before, its copy after ); null where nothing is under way.
+	 * What this request does: array( its copy before, its copy after ), the last one begun at the end. More than one only where
+	 * a hook of core's `update_option` writes the option in its turn.
 	 *
-	 * @var array|null
+	 * @var array
 	 */
-	private static $change = null;
+	private static $changes = array();
 	/**
 	 * The option as it was written, serialized; null where it was not.
 	 *
@@ -44,24 +45,44 @@ final class Merge {
 	 *
 	 * @param mixed  $value  The option as this request wants it.
 	 * @param string $option Its name.
-	 * @param mixed  $old    The option as this request knew it.
-	 * @return mixed $value.
+	 * @param mixed  $old    The option as this request knew it; false where it knew of none.
+	 * @return mixed $value; or $old, so that core writes nothing, where writing would lose what the row holds.
 	 */
 	public static function filter_pre_update_option( $value, $option, $old ) {
 		if ( 'cron' !== $option ) {
 			return $value;
 		}
-		self::forget();
-		// Where core will find nothing to write, there is nothing to watch for.
-		if ( is_array( $value ) && is_array( $old ) && can_stand_in() && pack_args( $value ) !== pack_args( $old ) ) {
-			self::$change = array( $old, $value );
-			add_filter( 'query', array( __CLASS__, 'filter_query' ), PHP_INT_MAX );
+		if ( ! doing_action( 'update_option' ) ) {
+			self::forget();
 		}
+		// Where core will find nothing to write, there is nothing to watch for.
+		if ( ! is_array( $value ) || ! can_stand_in() || ( is_array( $old ) && pack_args( $value ) === pack_args( $old ) ) ) {
+			return $value;
+		}
+		if ( ! is_array( $old ) && ! self::is_row_readable() ) {
+			return $old;
+		}
+		self::$changes[] = array( is_array( $old ) ? $old : array(), $value );
+		add_filter( 'query', array( __CLASS__, 'filter_query' ), PHP_INT_MAX );
 		return $value;
 	}
 
 	/**
-	 * Takes the place of core's UPDATE of the option.
+	 * Core took what it read for no events at all. Is that so? It would write its own few over a row that is only cut short.
+	 */
+	private static function is_row_readable(): bool {
+		try {
+			events_in( read_cron( page_connection() ) );
+			return true;
+		} catch ( Database_Error $e ) {
+			return false;
+		} catch ( Corrupt_Cron $e ) {
+			return false;
+		}
+	}
+
+	/**
+	 * Takes the place of core's write of the option.
 	 *
 	 * @param string $query What core is about to send.
 	 * @return string The same; or, where the merged option is written already, a SELECT of one row, which $wpdb counts as one
@@ -69,28 +90,41 @@ final class Merge {
 	 */
 	public static function filter_query( $query ) {
 		global $wpdb;
-		if ( null === self::$change || 0 !== strpos( $query, "UPDATE `{$wpdb->options}` SET `option_value` = " ) || ! preg_match( "/ WHERE `option_name` = 'cron'\$/", $query ) ) {
+		if ( ! self::$changes || ! self::is_write( $query ) ) {
 			return $query;
 		}
-		remove_filter( 'query', array( __CLASS__, 'filter_query' ), PHP_INT_MAX );
+		$change = array_pop( self::$changes );
+		if ( ! self::$changes ) {
+			remove_filter( 'query', array( __CLASS__, 'filter_query' ), PHP_INT_MAX );
+		}
 		try {
-			$is_written = self::write_locked();
+			$is_written = self::write_locked( $change );
 		} catch ( Database_Error $e ) {
 			$is_written = false; // Core tells its caller: could_not_set. Nothing was written, nothing is lost in silence.
+		} catch ( Corrupt_Cron $e ) {
+			$is_written = false;
 		}
-		self::$change = null;
 		return $is_written ? 'SELECT 1' : "SELECT 1 FROM {$wpdb->options} WHERE 1 = 0";
+	}
+
+	/**
+	 * Is this core's UPDATE of the option, or its INSERT where it knew of no row (a cache may say so of one that is there)?
+	 */
+	private static function is_write( string $query ): bool {
+		global $wpdb;
+		return ( 0 === strpos( $query, "UPDATE `{$wpdb->options}` SET `option_value` = " ) && preg_match( "/ WHERE `option_name` = 'cron'\$/", $query ) )
+			|| 0 === strpos( $query, "INSERT INTO `{$wpdb->options}` (`option_name`, `option_value`, `autoload`) VALUES ('cron', " );
 	}
 
 	/**
 	 * Writes under the write lock, or without it where it is not to be had in time.
 	 */
-	private static function write_locked(): bool {
+	private static function write_locked( array $change ): bool {
 		$locks = site_locks( page_connection() );
 		$name  = write_lock( get_current_blog_id() );
 		$ours  = $locks && $locks->take_within( $name, PAGE_WAITS_MS );
 		try {
-			return self::write();
+			return self::write( $change );
 		} finally {
 			if ( $ours ) {
 				$locks->release( array( $name ) );
@@ -103,19 +137,13 @@ final class Merge {
 	/**
 	 * Reads, merges and writes until nobody came in between.
 	 */
-	private static function write(): bool {
-		global $wpdb;
+	private static function write( array $change ): bool {
 		for ( $try = 0; $try < self::TRIES; $try++ ) {
 			list( $text, $hash ) = self::read_latest();
-			$row                 = null === $text ? null : unpack_cron( $text );
-			if ( null === $row ) {
-				return false; // Whatever it holds, core would overwrite it with what little it understood.
-			}
-			list( $merged, $added ) = merge_cron( self::$change[0], self::$change[1], $row );
+			$row                 = events_in( $text ); // Where that fails, core would overwrite it with what little it understood.
+			list( $merged, $added ) = merge_cron( $change[0], $change[1], $row );
 			$after                  = pack_args( $merged );
-			// The hash is the server's: the column may have another character set than the connection.
-			$sql = "UPDATE {$wpdb->options} SET option_value = ? WHERE option_name = 'cron' AND MD5(option_value) = ?";
-			if ( $after === $text || 0 < page_connection()->write( $sql, array( $after, $hash ) ) ) {
+			if ( $after === $text || self::replace( $text, $hash, $after ) ) {
 				self::$written  = $after;
 				self::$earliest = self::earliest( $added, $row );
 				return true;
@@ -123,6 +151,25 @@ final class Merge {
 			usleep( random_int( 200, 2000 ) );
 		}
 		return false;
+	}
+
+	/**
+	 * Writes where the row still is what was read. The hash is the server's: the column may have another character set than the
+	 * connection.
+	 */
+	private static function replace( ?string $text, string $hash, string $after ): bool {
+		global $wpdb;
+		if ( null !== $text ) {
+			return 0 < page_connection()->write( "UPDATE {$wpdb->options} SET option_value = ? WHERE option_name = 'cron' AND MD5(option_value) = ?", array( $after, $hash ) );
+		}
+		try {
+			return 0 < page_connection()->write( "INSERT INTO {$wpdb->options} (option_name, option_value, autoload) VALUES ('cron', ?, 'yes')", array( $after ) );
+		} catch ( Database_Error $e ) {
+			if ( null === read_cron( page_connection() ) ) {
+				throw $e;
+			}
+			return false; // Somebody else has made it meanwhile.
+		}
 	}
 
 	/**
@@ -141,7 +188,7 @@ final class Merge {
 				break;
 			} catch ( Database_Error $e ) {
 				if ( 1064 === (int) $e->getCode() ) {
-					$row = $db->row( $sql . $lock ); // MySQL 5.7 and MariaDB 10.2 know no NOWAIT.
+					$row = self::read_waiting( $sql . $lock );
 					break;
 				}
 				if ( ! $e->is_busy() || hrtime( true ) >= $until ) {
@@ -154,13 +201,32 @@ final class Merge {
 	}
 
 	/**
-	 * The option was written: core has cached its own copy, the row has the merged one.
+	 * MySQL 5.7 and MariaDB 10.2 know no NOWAIT; a second is the least that they can be told to wait.
+	 */
+	private static function read_waiting( string $sql ): ?array {
+		$db     = page_connection();
+		$before = (int) $db->value( 'SELECT @@innodb_lock_wait_timeout' );
+		$db->write( 'SET innodb_lock_wait_timeout = 1' );
+		try {
+			return $db->row( $sql );
+		} finally {
+			$db->write( 'SET innodb_lock_wait_timeout = ' . $before );
+		}
+	}
+
+	/**
+	 * The option was written: core has cached its own copy, the row has the merged one. A cache that all requests share forgets
+	 * both instead: what this request knows of the other options may be old.
 	 */
 	public static function action_written(): void {
 		$written  = self::$written;
 		$earliest = self::$earliest;
-		self::forget();
-		if ( null !== $written ) {
+		// Not the changes: this write may have been made from within another that is still to come.
+		self::$written  = null;
+		self::$earliest = null;
+		if ( null !== $written && wp_using_ext_object_cache() ) {
+			forget_cached_cron();
+		} elseif ( null !== $written ) {
 			$all = wp_load_alloptions();
 			if ( isset( $all['cron'] ) ) {
 				$all['cron'] = $written;
@@ -179,7 +245,7 @@ final class Merge {
 	 */
 	private static function forget(): void {
 		remove_filter( 'query', array( __CLASS__, 'filter_query' ), PHP_INT_MAX );
-		self::$change   = null;
+		self::$changes  = array();
 		self::$written  = null;
 		self::$earliest = null;
 	}

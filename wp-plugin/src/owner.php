@@ -113,7 +113,7 @@ function stale( array $owner ): array {
 }
 
 /**
- * The owner called: notes until when he may be silent, and from time to time, for page views, that he was seen.
+ * The owner called: notes until when he may be silent, and from time to time, for page views, that he was seen; then a snapshot is due as well.
  */
 function owner_was_here( Connection $db, string $id, int $expect_ms ): void {
 	$owner = owner( $db );
@@ -128,6 +128,11 @@ function owner_was_here( Connection $db, string $id, int $expect_ms ): void {
 	$settings = settings();
 	if ( abs( time() - (int) ( $settings['seen'] ?? 0 ) ) > seen_every( $settings ) ) {
 		save_settings( array( 'seen' => time() ) );
+		try {
+			keep_snapshot( $db, read_cron( $db ) );
+		} catch ( Corrupt_Cron $e ) {
+			return; // The call itself says so.
+		}
 	}
 }
 

@@ -38,13 +38,11 @@ function change_cron( Connection $db, Locks $locks, callable $change ) {
 	}
 	try {
 		$db->begin();
-		$text = read_cron( $db, true );
-		$cron = null === $text ? array() : unpack_cron( $text );
-		if ( null === $cron ) {
-			throw new Corrupt_Cron();
-		}
+		$text   = read_cron( $db, true );
+		$cron   = events_in( $text );
 		$result = $change( $cron );
-		$after  = pack_args( $cron );
+		sort_cron( $cron );
+		$after = pack_args( $cron );
 		if ( null === $text ) {
 			if ( $cron ) {
 				$cron['version'] = 2;
@@ -64,16 +62,4 @@ function change_cron( Connection $db, Locks $locks, callable $change ) {
 		forget_cached_cron();
 	}
 	return $result;
-}
-
-/**
- * The `cron` option holds something that is not an array of events.
- */
-final class Corrupt_Cron extends \RuntimeException {
-	/**
-	 * Says what to do.
-	 */
-	public function __construct() {
-		parent::__construct( 'the option `cron` cannot be read as an array of events; nothing was written. Restore it from a backup, or delete it to begin with an empty timetable.' );
-	}
 }

@@ -1,0 +1,152 @@
+//! A `cron` option that was cut short, is no array, or too large: nothing is written over it, and its last snapshot
+//! comes back with one command.
+
+use serde_json::{Value, json};
+
+use crate::support::wordpress::unix_now;
+use crate::support::{Plan, Runner, Site, secs, wait_for};
+
+const CRON: &str = "SELECT option_value FROM wp_options WHERE option_name = 'cron'";
+
+fn set_cron(site: &Site, php: &str) {
+    site.php(&format!(
+        "global $wpdb; $text = $wpdb->get_var(\"{CRON}\");
+         $wpdb->query($wpdb->prepare(\"UPDATE $wpdb->options SET option_value = %s WHERE option_name = 'cron'\", {php}));
+         wp_cache_flush();"
+    ));
+}
+
+/// Twenty events to come, a look that keeps a snapshot of them, and one event that runs after it.
+fn a_site_with_a_timetable(site: &Site) -> (Runner, Plan) {
+    let mut runner = Runner::builder(site).site_line("rescan = \"1s\"\ngrace = \"4s\"").prepare();
+    let mut plan = Plan::new();
+    plan.schedule(site, &(0..20).map(|i| (unix_now() + 9000 + i, "fx_ok", json!(["to come", i]))).collect::<Vec<_>>());
+    plan.schedule(site, &[(unix_now() + 4, "fx_output", json!(["runs after the snapshot"]))]);
+    plan.recurring(site, 3, "hourly", "fx_recurring", &json!([]));
+    runner.start();
+    wait_for("a run", secs(20), || runner.history_of("fx_output").first().cloned());
+    wait_for("another", secs(20), || runner.history_of("fx_recurring").first().cloned());
+    (runner, plan)
+}
+
+fn broken_and_restored(site: &Site, damage: &str) {
+    let (runner, plan) = a_site_with_a_timetable(site);
+    set_cron(site, damage);
+    let broken = site.sql_text(CRON);
+    let view = wait_for("its name", secs(20), || {
+        let view = runner.json(&["status"])["sites"][0].to_string();
+        view.contains("timetable").then_some(view)
+    });
+    assert!(view.contains("restore"), "says what to do: {view}");
+
+    // A page schedules meanwhile: core takes the option for empty, and would write its one event over all.
+    let told = site.php_json(
+        "$told = wp_schedule_single_event(time() + 9000, 'fx_nobody', [], true);
+         echo json_encode(is_wp_error($told) ? $told->get_error_code() : $told);",
+    );
+    assert_eq!(told, json!("could_not_set"), "{damage}");
+    assert_eq!(site.sql_text(CRON), broken, "and nothing was written: {damage}");
+
+    let said = runner.cli(&["restore", &site.name]);
+    assert_eq!(said.code(), 0, "{said:?}");
+    let figure = plan.judge(site);
+    assert_eq!(figure.wrong(), 0, "{damage}: {figure}; {said:?}");
+    assert_eq!(
+        (site.scheduled("fx_ok").len(), site.scheduled("fx_output").len()),
+        (20, 0),
+        "what has run does not come back"
+    );
+    assert_eq!(site.scheduled("fx_recurring").len(), 1, "its next occurrence");
+    let again = runner.cli(&["restore", &site.name]);
+    assert!(again.code() != 0 && again.stderr.contains("nothing to lose"), "{again:?}");
+    // Told by the site itself: no waiting for the runner's patience with it.
+    site.schedule_in(1, "fx_ok", &json!(["after the restoration"]));
+    wait_for("a run", secs(10), || runner.history_of("fx_ok").first().cloned());
+    assert!(runner.history().iter().all(|run| run["outcome"] == "ok"));
+}
+
+#[test]
+fn cut_short_on_mariadb() {
+    broken_and_restored(&Site::builder().mariadb().start(), "substr($text, 0, -8)");
+}
+
+#[test]
+fn cut_short_on_sqlite() {
+    broken_and_restored(&Site::builder().sqlite().start(), "substr($text, 0, -8)");
+}
+
+#[test]
+fn a_serialization_that_core_reads_as_nothing() {
+    // Ends like an array: `get_option` gives false, and core would add the option anew.
+    broken_and_restored(&Site::builder().mariadb().start(), "substr($text, 0, -30) . '}'");
+}
+
+#[test]
+fn a_string() {
+    broken_and_restored(&Site::builder().sqlite().start(), "'not an array at all'");
+}
+
+#[test]
+fn without_a_snapshot_it_says_so() {
+    let site = Site::builder().mariadb().start();
+    let runner = Runner::builder(&site).start();
+    site.sql("DELETE FROM wp_cron_runner_state WHERE name LIKE 'snapshot:%'");
+    set_cron(&site, "substr($text, 0, -8)");
+    let broken = site.sql_text(CRON);
+    let said = runner.cli(&["restore", &site.name]);
+    assert!(said.code() != 0 && said.stderr.contains("no snapshot") && said.stderr.contains("backup"), "{said:?}");
+    assert_eq!(site.sql_text(CRON), broken);
+}
+
+#[test]
+fn fifty_megabytes_are_refused_by_their_size() {
+    let site = Site::builder().own_mariadb().php_ini("memory_limit", "1G").start();
+    let (runner, plan) = a_site_with_a_timetable(&site);
+    site.sql("SET GLOBAL max_allowed_packet = 268435456");
+    site.sql(
+        "UPDATE wp_options SET option_value = CONCAT('a:1:{i:2000000000;a:1:{s:1:\"h\";a:1:{s:1:\"k\";a:2:{s:8:\"schedule\";b:0;s:4:\"args\";a:1:{i:0;s:52428800:\"', REPEAT('x', 52428800), '\";}}}}}') WHERE option_name = 'cron'",
+    );
+    let view = wait_for("its name", secs(20), || {
+        let view = runner.json(&["status"])["sites"][0].to_string();
+        view.contains("timetable").then_some(view)
+    });
+    assert!(view.contains("bytes"), "{view}");
+    let length = "SELECT LENGTH(option_value) FROM wp_options WHERE option_name = 'cron'";
+    assert!(site.sql_text(length).unwrap().parse::<u64>().unwrap() > 52_428_800, "nothing was written");
+    let said = runner.cli(&["restore", &site.name]);
+    assert_eq!(said.code(), 0, "{said:?}");
+    assert_eq!(plan.judge(&site).wrong(), 0);
+}
+
+/// 100,000 events to come and 30 that are due: looked at, claimed and run like any others.
+fn a_hundred_thousand_events(site: &Site) {
+    let runner = Runner::builder(site).site_line("rescan = \"5s\"\nlanes = 2").start();
+    let mut plan = Plan::new();
+    plan.expect(site, &(0..30).map(|i| ("fx_ok", json!(["due", i]))).collect::<Vec<_>>());
+    site.php(
+        "ini_set('memory_limit', '1G'); global $wpdb; $cron = _get_cron_array();
+         for ($i = 0; $i < 100000; $i++) { $cron[time() + 90000 + $i]['fx_nobody'][md5(serialize([$i]))] = ['schedule' => false, 'args' => [$i]]; }
+         for ($i = 0; $i < 30; $i++) { $cron[time() - 5]['fx_ok'][md5(serialize(['due', $i]))] = ['schedule' => false, 'args' => ['due', $i]]; }
+         ksort($cron); $cron['version'] = 2;
+         $wpdb->query(\"UPDATE $wpdb->options SET option_value = '\" . esc_sql(serialize($cron)) . \"' WHERE option_name = 'cron'\");",
+    );
+    wait_for("all thirty", secs(90), || (site.ledger().ends("fx_ok").len() == 30).then_some(()));
+    wait_for("their records", secs(20), || (runner.history_of("fx_ok").len() == 30).then_some(()));
+    assert!(runner.history_of("fx_ok").iter().all(|run| run["outcome"] == "ok"), "{}", runner.log());
+    let begins: std::collections::BTreeSet<_> =
+        site.ledger().begins("fx_ok").into_iter().map(|line| line.key.clone()).collect();
+    assert_eq!((begins.len(), site.ledger().begins("fx_ok").len()), (30, 30), "each once");
+    let left = site.php_json("ini_set('memory_limit', '1G'); echo json_encode(count(_get_cron_array()));");
+    assert!(left.as_i64().is_some_and(|left| left >= 100_000), "{left}");
+    assert_eq!(runner.json(&["history", "--failed"]), Value::Array(Vec::new()));
+}
+
+#[test]
+fn a_hundred_thousand_events_on_mariadb() {
+    a_hundred_thousand_events(&Site::builder().mariadb().php_ini("memory_limit", "256M").start());
+}
+
+#[test]
+fn a_hundred_thousand_events_on_sqlite() {
+    a_hundred_thousand_events(&Site::builder().sqlite().php_ini("memory_limit", "256M").start());
+}

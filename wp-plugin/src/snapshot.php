@@ -1,0 +1,128 @@
+<?php
+/**
+ * Snapshots of the `cron` option, for the day when something has cut it short or emptied it, and the way back to one.
+ *
+ * Kept in the state table: the latest, at most a few minutes old, and one of each hour of the last day in which it changed.
+ *
+ * @package WP_Cron_Runner
+ */
+
+namespace WP_Cron_Runner;
+
+const SNAPSHOT        = 'snapshot:';
+const LATEST          = 'snapshot:latest';
+const CORRUPT         = 'snapshot:corrupt';
+const HOURLY_KEPT     = 24;
+const LARGEST_OF_MANY = 1048576;
+
+/**
+ * Keeps the option's text, if it holds events and is not the one that was kept last.
+ */
+function keep_snapshot( Connection $db, ?string $text ): void {
+	$latest = get_state( $db, LATEST );
+	$hash   = md5( (string) $text );
+	if ( null === $text || ( $latest && $hash === $latest['hash'] ) || ! iterator_count( each_event( events_in( $text ) ) ) ) {
+		return;
+	}
+	$snapshot = array( 'at_ms' => now_ms(), 'hash' => $hash, 'cron' => base64_encode( (string) gzcompress( $text, 1 ) ) ); // phpcs:ignore WordPress.PHP.DiscouragedPHPFunctions -- may hold any bytes.
+	set_state( $db, LATEST, $snapshot );
+	$hour = SNAPSHOT . gmdate( 'YmdH' );
+	if ( strlen( $text ) > LARGEST_OF_MANY || null !== get_state( $db, $hour ) ) {
+		return;
+	}
+	set_state( $db, $hour, $snapshot );
+	$kept = array_column( $db->rows( 'SELECT name FROM ' . state_table() . " WHERE blog = ? AND name LIKE 'snapshot:2%' ORDER BY name DESC", array( get_current_blog_id() ) ), 'name' );
+	foreach ( array_slice( $kept, HOURLY_KEPT ) as $old ) {
+		$db->write( 'DELETE FROM ' . state_table() . ' WHERE blog = ? AND name = ?', array( get_current_blog_id(), $old ) );
+	}
+}
+
+/**
+ * Puts the newest snapshot back, in place of an option that cannot be read or holds no event at all; and what was found there
+ * is kept. Events that were claimed since the snapshot do not come back: the journal knows them.
+ *
+ * @return array at_ms, events (how many), claimed (how many of the snapshot's were left out).
+ * @throws Refused Where the option is in order, or there is no snapshot.
+ */
+function restore_cron( Connection $db, Locks $locks ): array {
+	global $wpdb;
+	$lock = write_lock( get_current_blog_id() );
+	if ( ! $locks->take_within( $lock, CLAIM_WAITS_MS ) ) {
+		throw new Database_Error( 'another request is writing the cron option', 1205 );
+	}
+	try {
+		$db->begin();
+		$found = $db->value( "SELECT option_value FROM {$wpdb->options} WHERE option_name = 'cron'" . $db->for_update() );
+		refuse_in_order( $found );
+		$snapshot = newest_snapshot( $db );
+		$cron     = $snapshot['cron'];
+		$claimed  = leave_out_claimed( $db, $cron, (int) $snapshot['at_ms'] );
+		sort_cron( $cron );
+		if ( null === $found ) {
+			$db->write( "INSERT INTO {$wpdb->options} (option_name, option_value, autoload) VALUES ('cron', ?, 'yes')", array( pack_args( $cron ) ) );
+		} else {
+			set_state( $db, CORRUPT, array( 'at_ms' => now_ms(), 'hash' => md5( $found ), 'cron' => base64_encode( (string) gzcompress( $found, 1 ) ) ) ); // phpcs:ignore WordPress.PHP.DiscouragedPHPFunctions
+			$db->write( "UPDATE {$wpdb->options} SET option_value = ? WHERE option_name = 'cron'", array( pack_args( $cron ) ) );
+		}
+		$db->commit();
+	} catch ( \Throwable $e ) {
+		$db->rollback();
+		throw $e;
+	} finally {
+		$locks->release( array( $lock ) );
+	}
+	forget_cached_cron();
+	wp_cache_delete( 'notoptions', 'options' );
+	return array( 'at_ms' => (int) $snapshot['at_ms'], 'events' => iterator_count( each_event( $cron ) ), 'claimed' => $claimed );
+}
+
+/**
+ * Refuses to write over what somebody may still need.
+ *
+ * @throws Refused Where the option can be read and holds events.
+ */
+function refuse_in_order( ?string $found ): void {
+	$cron = null === $found || '' === $found || strlen( $found ) > LARGEST_CRON ? null : unpack_cron( $found );
+	$has  = $cron ? iterator_count( each_event( $cron ) ) : 0;
+	if ( $has > 0 ) {
+		throw new Refused( 409, 'E_STATE', array( 'message' => "the option `cron` can be read and holds $has events; a snapshot is put back only where there is nothing to lose" ) );
+	}
+}
+
+/**
+ * The newest snapshot: at_ms, cron (unpacked).
+ *
+ * @throws Refused Where none can be read.
+ */
+function newest_snapshot( Connection $db ): array {
+	$names = array_column( $db->rows( 'SELECT name FROM ' . state_table() . " WHERE blog = ? AND name LIKE 'snapshot:2%' ORDER BY name DESC", array( get_current_blog_id() ) ), 'name' );
+	foreach ( array_merge( array( LATEST ), $names ) as $name ) {
+		$snapshot = get_state( $db, $name );
+		$text     = @gzuncompress( (string) base64_decode( (string) ( $snapshot['cron'] ?? '' ), true ) ); // phpcs:ignore WordPress.PHP.NoSilencedErrors,WordPress.PHP.DiscouragedPHPFunctions
+		$cron     = false === $text ? null : unpack_cron( $text );
+		if ( $cron ) {
+			return array( 'at_ms' => $snapshot['at_ms'], 'cron' => $cron );
+		}
+	}
+	throw new Refused( 404, 'E_SNAPSHOT', array( 'message' => 'there is no snapshot of the option `cron`; restore it from a backup of the database, or delete it to begin with an empty timetable' ) );
+}
+
+/**
+ * Takes out of a snapshot what was claimed after it was made, and puts the next occurrences in that were stored then.
+ *
+ * @return int How many were taken out.
+ */
+function leave_out_claimed( Connection $db, array &$cron, int $at_ms ): int {
+	$claimed = 0;
+	$sql     = 'SELECT ' . ROW_COLUMNS . ', args, every FROM ' . journal_table() . " WHERE blog = ? AND claimed_ms >= ? AND state <> 'given_back' ORDER BY id";
+	foreach ( $db->rows( $sql, array( get_current_blog_id(), $at_ms ) ) as $row ) {
+		if ( remove_event( $cron, (int) $row['due_at'], $row['hook'], $row['event_key'] ) ) {
+			++$claimed;
+		}
+		// Without the snapshot's own occurrence it was scheduled after it; its next one is wanted all the same.
+		if ( null !== $row['next_at'] ) {
+			insert_event( $cron, (int) $row['next_at'], $row['hook'], $row['event_key'], entry( $row ) );
+		}
+	}
+	return $claimed;
+}

@@ -30,6 +30,8 @@ use calls::{Calls, Settle, seen_in_settled};
 const FIRST_FRAME_MS: i64 = 65_000;
 /// How often the process of an overdue event is asked to end.
 const END_AGAIN_MS: i64 = 15_000;
+const END_BY_PHP_FPM: &str =
+    "php-fpm's request_terminate_timeout, above the longest time limit, ends what nobody else can";
 /// How long one request may go on claiming: a site with a backlog then lets others have its place, for one more start of
 /// WordPress.
 pub const BUDGET_MS: i64 = 5_000;
@@ -60,6 +62,11 @@ pub enum Progress {
         at_ms: i64,
         pid: Option<i64>,
         host: Option<String>,
+    },
+    /// Its time is over, and nobody can end it.
+    Overdue {
+        run: String,
+        reason: String,
     },
     /// By the request of this number.
     Ended(u64, Box<RunRecord>),
@@ -267,13 +274,14 @@ impl<'a> Run<'a> {
             }
             Beside::Rest(Err(failure)) => tracing::warn!("{}", failure.sentence(site)),
             Beside::End(run, Ok(ended)) => {
-                if ended.alive {
-                    let reason = text::safe(&ended.reason);
+                if ended.alive || ended.held {
+                    let reason = text::safe(ended.reason.as_deref().unwrap_or("it does not die"));
                     tracing::warn!(
                         site,
                         run,
-                        "the process of an overdue run could not be ended: {reason}; its lane stays taken"
+                        "overdue: its process could not be ended: {reason}; its lane stays taken; {END_BY_PHP_FPM}"
                     );
+                    self.send(Progress::Overdue { run, reason });
                 }
             }
             Beside::Over => {}

@@ -284,6 +284,7 @@ impl Scheduler {
                 entry.state.claimed(sent, batch, count, seen);
             }
             Progress::Started { run, hook, at_ms, pid, host } => entry.event_started(run, hook, at_ms, pid, host),
+            Progress::Overdue { run, reason } => entry.run_is_overdue(&run, reason),
             Progress::Ended(sent, record) => self.event_ended(number, sent, *record),
             Progress::Next(next) => entry.state.moved(next),
         }

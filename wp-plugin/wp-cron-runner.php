@@ -36,6 +36,7 @@ require __DIR__ . '/src/journal.php';
 require __DIR__ . '/src/owner.php';
 require __DIR__ . '/src/page-load-cron.php';
 require __DIR__ . '/src/claim.php';
+require __DIR__ . '/src/ends.php';
 require __DIR__ . '/src/settle.php';
 require __DIR__ . '/src/notice.php';
 require __DIR__ . '/src/bootstrap.php';

@@ -171,8 +171,11 @@ fn remarks(sites: &[Value]) -> String {
         }
         for run in at(view, "running").as_array().into_iter().chain(at(view, "open").as_array()).flatten() {
             let pid = word(at(run, "pid"));
+            let overdue = at(run, "overdue").as_str().map_or_else(String::new, |why| {
+                format!("; overdue, and its lane stays taken: {}", text::safe_cut(why, 300))
+            });
             lines.push(format!(
-                "{site}: {} is running, run {}, process {pid}",
+                "{site}: {} is running, run {}, process {pid}{overdue}",
                 text::safe(&word(at(run, "hook"))),
                 word(at(run, "run"))
             ));

@@ -162,6 +162,7 @@ pub struct Hook {
 pub enum Interrupted {
     Hold,
     Drop,
+    Retry,
 }
 
 impl Trigger {
@@ -207,6 +208,7 @@ impl Site {
         let word = |interrupted| match interrupted {
             Interrupted::Hold => "hold".to_string(),
             Interrupted::Drop => "drop".to_string(),
+            Interrupted::Retry => "retry".to_string(),
         };
         self.hooks.iter().filter_map(|hook| Some((hook.name.clone(), word(hook.interrupted?)))).collect()
     }

@@ -243,10 +243,11 @@ fn hook(table: &Table<'_>) -> Option<Hook> {
         table.missing("name", expected);
     }
     let timeout = table.duration("timeout", SECOND..days(30));
-    let expected = "\"hold\" or \"drop\"";
+    let expected = "\"hold\", \"drop\" or \"retry\"";
     let interrupted = table.text("interrupted", expected).and_then(|word| match word.get_ref().as_str() {
         "hold" => Some(Interrupted::Hold),
         "drop" => Some(Interrupted::Drop),
+        "retry" => Some(Interrupted::Retry),
         other => {
             table.wrong("interrupted", word.span(), &format!("\"{}\"", text::safe_cut(other, 80)), expected);
             None

@@ -336,10 +336,21 @@ pub struct Inspected {
 
 #[derive(Debug, Clone, Deserialize)]
 pub struct Ended {
+    /// It is to be seen from where PHP answered, and is the same still.
     #[serde(default)]
     pub alive: bool,
     #[serde(default)]
-    pub reason: String,
+    pub reason: Option<String>,
+    #[serde(default)]
+    pub host: String,
+    #[serde(default)]
+    pub pid: i64,
+    /// Boot id, pid namespace and start in clock ticks: which process that number means.
+    #[serde(default)]
+    pub start: String,
+    /// The run goes on: its process holds its lock.
+    #[serde(default)]
+    pub held: bool,
 }
 
 /// What the plugin tells the runner: something earlier is due now.

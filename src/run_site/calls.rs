@@ -8,6 +8,7 @@ use crate::config::Site;
 use crate::outcome::Failure;
 use crate::protocol::{Call, Caller, Due, DueBody, Ended, Event, Frame, Inspected, RunIdBody, SettleBody, Settled};
 use crate::site::Seen;
+use crate::trigger::worker::Worker;
 use crate::trigger::{Reply, Trigger};
 
 const LOOK_LIMIT: Duration = Duration::from_secs(15);
@@ -142,12 +143,24 @@ impl Calls {
         })
     }
 
+    /// Asks PHP to end the process of a run; what PHP may not, this runner tries itself. `alive` and `reason` say what came
+    /// of both.
     pub async fn end(&self, install: Option<&str>, epoch: i64, run: &str) -> Result<Ended, Failure> {
         let body = RunIdBody { caller: self.caller(install), epoch: Some(epoch), run: run.to_string() };
-        self.trigger.ask(Call::End, &body, END_LIMIT).await?.take(|frame| match frame {
+        let mut ended = self.trigger.ask(Call::End, &body, END_LIMIT).await?.take(|frame| match frame {
             Frame::Ended(ended) => Some(ended),
             _ => None,
-        })
+        })?;
+        if ended.held {
+            let worker = Worker { host: &ended.host, pid: ended.pid, start: &ended.start };
+            let by_us = worker.end().await;
+            ended.alive = by_us.is_err();
+            ended.reason = by_us.err().map(|ours| match ended.reason.take() {
+                Some(reason) => format!("{reason}; and {ours}"),
+                None => ours,
+            });
+        }
+        Ok(ended)
     }
 }
 

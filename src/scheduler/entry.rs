@@ -174,8 +174,14 @@ impl Entry {
     }
 
     pub fn event_started(&mut self, run: String, hook: String, at_ms: i64, pid: Option<i64>, host: Option<String>) {
-        let running = Running { run: run.clone(), hook, started: clock::rfc3339(at_ms), pid, host };
+        let running = Running { run: run.clone(), hook, started: clock::rfc3339(at_ms), pid, host, overdue: None };
         self.running.insert(run, running);
+    }
+
+    pub fn run_is_overdue(&mut self, run: &str, reason: String) {
+        if let Some(running) = self.running.get_mut(run) {
+            running.overdue = Some(reason);
+        }
     }
 
     pub fn view(&self) -> View {

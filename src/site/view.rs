@@ -49,6 +49,9 @@ pub struct Running {
     pub started: String,
     pub pid: Option<i64>,
     pub host: Option<String>,
+    /// Why it goes on although its time is over.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub overdue: Option<String>,
 }
 
 impl State {

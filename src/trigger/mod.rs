@@ -9,6 +9,7 @@ mod http;
 mod output;
 pub mod process;
 mod rights;
+pub mod worker;
 mod wp_cli;
 pub mod wp_cron_php;
 

@@ -28,7 +28,7 @@ function get_current_blog_id(): int {
 define( 'WEEK_IN_SECONDS', 604800 );
 define( 'HOUR_IN_SECONDS', 3600 );
 $plugin = __DIR__ . '/../../wp-plugin';
-foreach ( array( 'settings', 'protocol', 'connection', 'locks', 'cron-option', 'write-lock', 'merge', 'journal', 'owner', 'claim', 'settle', 'notice', 'page-load-cron', 'bootstrap', 'execute' ) as $file ) {
+foreach ( array( 'settings', 'protocol', 'connection', 'process', 'locks', 'cron-option', 'write-lock', 'merge', 'journal', 'owner', 'claim', 'ends', 'settle', 'notice', 'page-load-cron', 'bootstrap', 'execute' ) as $file ) {
 	require "$plugin/src/$file.php";
 }
 
@@ -206,11 +206,27 @@ if ( PHP_VERSION_ID >= 80100 ) {
 }
 
 // --- Policies. ---
-same( 'a single event is held', 'held', what_then( 'h', null, array() ) );
-same( 'a recurring one is dropped', 'dropped', what_then( 'h', 'hourly', array() ) );
-same( 'the operator decides', 'dropped', what_then( 'wc_import_7', null, array( array( 'wc_*', 'drop' ) ) ) );
-same( 'also for a name that no path could have', 'dropped', what_then( str_repeat( 'h', 10240 ), null, array( array( 'x*', 'hold' ), array( '*', 'drop' ) ) ) );
-same( 'the first match counts', 'held', what_then( 'wc_x', 'hourly', array( array( 'wc_x', 'hold' ), array( '*', 'drop' ) ) ) );
+function ended_row( string $hook, ?string $schedule = null, array $more = array() ): array {
+	return $more + array( 'hook' => $hook, 'schedule' => $schedule, 'next_at' => null, 'attempt' => 1, 'deaths' => 0 );
+}
+$policy = static function ( array $row, array $policies = array(), string $outcome = 'interrupted' ): string {
+	return what_then( $row, $outcome, $policies );
+};
+same( 'a single event is held', 'held', $policy( ended_row( 'h' ) ) );
+same( 'a recurring one is dropped', 'dropped', $policy( ended_row( 'h', 'hourly' ) ) );
+same( 'the operator decides', 'dropped', $policy( ended_row( 'wc_import_7' ), array( array( 'wc_*', 'drop' ) ) ) );
+same( 'also for a name that no path could have', 'dropped', $policy( ended_row( str_repeat( 'h', 10240 ) ), array( array( 'x*', 'hold' ), array( '*', 'drop' ) ) ) );
+same( 'the first match counts', 'held', $policy( ended_row( 'wc_x', 'hourly' ), array( array( 'wc_x', 'hold' ), array( '*', 'drop' ) ) ) );
+$retry = array( array( 'wc_*', 'retry' ) );
+same( 'tried once more', 'requeued', $policy( ended_row( 'wc_x' ), $retry ) );
+same( 'core\'s own that may be repeated are', 'requeued', $policy( ended_row( 'publish_future_post' ) ) );
+same( 'unless the operator says otherwise', 'held', $policy( ended_row( 'publish_future_post' ), array( array( 'publish_*', 'hold' ) ) ) );
+same( 'a second death in a row is held', 'held', $policy( ended_row( 'wc_x', null, array( 'attempt' => 2, 'deaths' => 1 ) ), $retry ) );
+same( 'a time limit is no death', 'requeued', $policy( ended_row( 'wc_x', null, array( 'attempt' => 2, 'deaths' => 1 ) ), $retry, 'timed_out' ) );
+same( 'a third try is followed by a fourth', 'requeued', $policy( ended_row( 'wc_x', null, array( 'attempt' => 3 ) ), $retry, 'timed_out' ) );
+same( 'and that by none', 'held', $policy( ended_row( 'wc_x', null, array( 'attempt' => 4 ) ), $retry, 'timed_out' ) );
+same( 'the next occurrence is the next try', 'dropped', $policy( ended_row( 'wc_x', 'every', array( 'next_at' => time() + 5 ) ), $retry ) );
+same( 'unless it is far', 'requeued', $policy( ended_row( 'wc_x', 'hourly', array( 'next_at' => time() + 3000 ) ), $retry ) );
 
 echo "{$GLOBALS['passed']} passed, {$GLOBALS['failed']} failed\n";
 exit( $GLOBALS['failed'] ? 1 : 0 );

@@ -203,7 +203,7 @@ const LINES: [(&str, &str, &str, &str, &str); 46] = [
         "[[site.hook]]\nname = \"x\"\ninterrupted = \"perhaps\"",
         "10:15",
         "`interrupted` is \"perhaps\"",
-        "\"hold\" or \"drop\"",
+        "\"hold\", \"drop\" or \"retry\"",
     ),
     (
         "name = \"shop\"",

@@ -171,27 +171,39 @@ function answer_end( Frames $frames, array $ask, string $nonce ): void {
 	if ( ! $row || 'running' !== $row['state'] ) {
 		throw new Refused( 409, 'E_STATE', array( 'state' => $row ? $row['state'] : null, 'message' => "run $run does not run" ) );
 	}
-	$pid    = (int) $row['pid'];
-	$signal = 'none';
-	$reason = null;
-	if ( ! is_process_here( $row['host'], $pid, $row['pid_start'] ) ) {
+	$pid     = (int) $row['pid'];
+	$signal  = 'none';
+	$reason  = null;
+	$is_here = is_process_here( $row['host'], $pid, $row['pid_start'] );
+	$locks   = site_locks( $db );
+	// The worker may have gone on to another request meanwhile: the lock says whether it still is this one.
+	$is_held = static function () use ( $locks, $row ): bool {
+		return $locks && $locks->is_held( batch_lock( $row['batch'] ) );
+	};
+	if ( ! $is_here ) {
 		$reason = "process $pid of {$row['host']} is not to be seen from here";
 	} elseif ( ! function_exists( 'posix_kill' ) ) {
 		$reason = 'PHP has no posix_kill()';
 	} else {
-		// The worker may have gone on to another request meanwhile: the lock says whether it still is this one.
-		$locks = site_locks( $db );
 		// A process that was started for this run alone goes with all that its event has started.
 		$alone  = 'wp-cli' === $row['run_trigger'] && function_exists( 'posix_getpgid' ) && posix_getpgid( $pid ) === $pid;
 		$target = $alone ? -$pid : $pid;
 		foreach ( array( 'TERM' => 15, 'KILL' => 9 ) as $name => $number ) {
-			if ( $locks && $locks->is_held( batch_lock( $row['batch'] ) ) && posix_kill( $target, $number ) ) {
+			if ( ! $is_held() ) {
+				break;
+			}
+			if ( posix_kill( $target, $number ) ) {
 				$signal = $name;
 				wait_for_end( $pid, $row['pid_start'], 15 === $number ? 2000 : 1000 );
+			} else {
+				$reason = 'PHP may not signal process ' . $pid . ': ' . posix_strerror( posix_get_last_error() );
 			}
 		}
 	}
-	$frames->send( array( 't' => 'ended', 'run' => $run, 'alive' => is_process_here( $row['host'], $pid, $row['pid_start'] ), 'signal' => $signal, 'reason' => $reason ) );
+	$alive = is_process_here( $row['host'], $pid, $row['pid_start'] );
+	$frame = array( 't' => 'ended', 'run' => $run, 'alive' => $alive, 'signal' => $signal, 'reason' => $reason );
+	// Where PHP could not, the runner may be able to.
+	$frames->send( $frame + array( 'host' => $row['host'], 'pid' => $pid, 'start' => $row['pid_start'], 'held' => $is_held() ) );
 }
 
 /**
@@ -208,6 +220,10 @@ function answer_settle( Frames $frames, array $ask, string $nonce ): void {
 	$locks = required_locks( $db );
 	if ( ! use_nonce( $db, $nonce ) ) {
 		throw new Refused( 409, 'E_REPLAY' );
+	}
+	if ( ! empty( $ask['take'] ) && (int) ( $ask['epoch'] ?? 0 ) > owner( $db )['epoch'] ) {
+		// The database was put back from a backup: what it shows as running has most likely ended since, with an unknown outcome.
+		$ask['policies'] = array( array( '*', 'hold' ) );
 	}
 	$extra = decide( $db, $locks, $ask, $id );
 	if ( ! empty( $ask['leave'] ) ) {

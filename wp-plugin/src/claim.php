@@ -9,6 +9,9 @@ namespace WP_Cron_Runner;
 
 const MOST_AT_ONCE = 50;
 
+/** In the entry of an event that is tried once more: which try it is, and how many processes died of it in a row. */
+const RETRY_MARK = 'wp_cron_runner';
+
 /**
  * One `run` request, or one pass of page-load cron: who claims, for whom, with which locks.
  */
@@ -62,11 +65,17 @@ final class Batch {
 	 */
 	public $longest = 600;
 	/**
-	 * Policies for interrupted runs: [hook glob, hold or drop].
+	 * Policies for interrupted runs: [hook glob, hold, drop or retry].
 	 *
 	 * @var array
 	 */
 	public $policies = array();
+	/**
+	 * Recurring events that ended badly the last time, by bad_name(); null until somebody asks.
+	 *
+	 * @var array|null
+	 */
+	private $bad = null;
 	/**
 	 * Somebody asked for the events of this hook alone, due or not. As it is printed.
 	 *
@@ -124,6 +133,19 @@ final class Batch {
 			$this->locks->release( array( $this->holding ) );
 			$this->holding = '';
 		}
+	}
+
+	/**
+	 * Did this recurring event end badly the last time? Asked of the database once.
+	 */
+	public function ended_badly_before( array $row ): bool {
+		if ( null === $row['schedule'] ) {
+			return false;
+		}
+		if ( null === $this->bad ) {
+			$this->bad = (array) get_state( $this->db, 'bad' );
+		}
+		return isset( $this->bad[ bad_name( $row ) ] );
 	}
 
 	/**
@@ -310,6 +332,8 @@ function take_out( Batch $batch, array &$cron, array $take ): array {
 			'pid_start'   => process_start( (int) getmypid() ),
 			'claimed_ms'  => now_ms(),
 			'limit_s'     => $batch->longest,
+			'attempt'     => (int) ( $event[ RETRY_MARK ]['attempt'] ?? 1 ),
+			'deaths'      => (int) ( $event[ RETRY_MARK ]['deaths'] ?? 0 ),
 			'lock'        => $lock,
 		);
 	}
@@ -385,6 +409,9 @@ function entry( array $row ): array {
 	$entry = array( 'schedule' => null === $row['schedule'] ? false : $row['schedule'], 'args' => unpack_args( $row['args'] ) );
 	if ( null !== $row['every'] ) {
 		$entry['interval'] = (int) $row['every'];
+	}
+	if ( (int) $row['attempt'] > 1 ) {
+		$entry[ RETRY_MARK ] = array( 'attempt' => (int) $row['attempt'], 'deaths' => (int) $row['deaths'] );
 	}
 	return $entry;
 }

@@ -37,7 +37,7 @@ if ( ! defined( 'ABSPATH' ) ) {
 	}
 	require wordpress_root() . '/wp-load.php';
 	if ( defined( 'SHORTINIT' ) && SHORTINIT ) {
-		foreach ( array( 'settings', 'protocol', 'connection', 'process', 'locks', 'cron-option', 'write-lock', 'journal', 'owner', 'claim', 'settle' ) as $file ) {
+		foreach ( array( 'settings', 'protocol', 'connection', 'process', 'locks', 'cron-option', 'write-lock', 'journal', 'owner', 'claim', 'ends', 'settle' ) as $file ) {
 			require_once __DIR__ . "/$file.php";
 		}
 		accept_call();

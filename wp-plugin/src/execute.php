@@ -266,18 +266,17 @@ final class Execution {
 		$this->running = null;
 		$now           = now_ms();
 		++$this->ran;
-		$failed      = in_array( $outcome, array( 'timed_out', 'interrupted' ), true );
+		$is_cut_off  = in_array( $outcome, array( 'timed_out', 'interrupted' ), true );
+		$then        = $is_cut_off ? cut_off( $row, $outcome, $this->batch->policies, $note ) : array( 'then' => 'none', 'note' => $note );
 		$this->ended = array(
 			$row,
 			$outcome,
-			array(
+			$then + array(
 				'ended_ms'    => $now,
 				'took_ms'     => (int) round( ( hrtime( true ) - $row['since'] ) / 1e6 ),
 				'peak_memory' => memory_get_peak_usage(),
 				'queries'     => max( 0, (int) $wpdb->num_queries - $row['queries'] ),
 				'error'       => $error ? json_encode( $error, JSON_INVALID_UTF8_SUBSTITUTE | JSON_PARTIAL_OUTPUT_ON_ERROR ) : null, // phpcs:ignore WordPress.WP.AlternativeFunctions.json_encode_json_encode
-				'note'        => $note,
-				'then'        => $failed ? what_then( $row['hook'], $row['schedule'], $this->batch->policies ) : 'none',
 			),
 			$error,
 		);
@@ -315,6 +314,14 @@ final class Execution {
 		$db      = $this->batch->db;
 		$started = false;
 		$counted = true;
+		if ( $ended && 'requeued' === $ended[2]['then'] ) {
+			// Together with the option, so not with the next start. Only at the end of a process does this happen.
+			$this->ended = null;
+			if ( end_run( $db, $this->batch->locks, $ended[0], $ended[1], $ended[2] ) ) {
+				$this->report_end( $ended );
+			}
+			return $next ? $this->commit_end( $next ) : false;
+		}
 		$db->begin();
 		try {
 			if ( $ended ) {
@@ -330,6 +337,7 @@ final class Execution {
 		}
 		$this->ended = null;
 		if ( $ended && $counted ) {
+			count_bad( $db, $this->batch->locks, $ended[0], $ended[1], $this->batch->ended_badly_before( $ended[0] ) );
 			$this->report_end( $ended );
 		}
 		return $started;

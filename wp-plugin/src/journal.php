@@ -15,7 +15,10 @@ const FINAL_STATE = "('ok','failed','timed_out','interrupted','skipped')";
 const OPEN_STATE  = "('claimed','running')";
 
 /** Columns of a row as it is reported; the arguments stay here. */
-const ROW_COLUMNS = 'run, blog, state, `then`, batch, hook, event_key, due_at, schedule, next_at, next_added, runner, run_trigger, host, pid, pid_start, claimed_ms, limit_s, started_ms, ended_ms, took_ms, peak_memory, queries, error, note, reason';
+const ROW_COLUMNS = 'run, blog, state, `then`, batch, hook, event_key, due_at, schedule, next_at, next_added, runner, run_trigger, host, pid, pid_start, claimed_ms, limit_s, started_ms, ended_ms, took_ms, peak_memory, queries, error, note, reason, attempt';
+
+/** All that is needed to put a row's event back. */
+const FULL_COLUMNS = ROW_COLUMNS . ', args, every, deaths';
 
 /**
  * The journal's table. One for a whole network, the blog is in a column.
@@ -74,6 +77,8 @@ function create_tables(): void {
 		error longtext DEFAULT NULL,
 		note longtext DEFAULT NULL,
 		reason varchar(191) DEFAULT NULL,
+		attempt tinyint NOT NULL DEFAULT 1,
+		deaths tinyint NOT NULL DEFAULT 0,
 		PRIMARY KEY  (id),
 		UNIQUE KEY run (run),
 		KEY open_runs (blog, state),
@@ -253,6 +258,7 @@ function report_row( array $row ): array {
 		'runner'      => $row['runner'],
 		'trigger'     => $row['run_trigger'],
 		'reason'      => $row['reason'],
+		'attempt'     => (int) $row['attempt'],
 	);
 }
 

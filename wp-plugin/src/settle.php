@@ -51,7 +51,7 @@ function settle_runs( Connection $db, Locks $locks, array $ask ): array {
 	$back    = array();
 	$decided = array();
 	$known   = array();
-	$full    = $db->rows( 'SELECT ' . ROW_COLUMNS . ', args, every FROM ' . journal_table() . ' WHERE blog = ? AND state IN ' . OPEN_STATE . ' ORDER BY id', array( get_current_blog_id() ) );
+	$full    = $db->rows( 'SELECT ' . FULL_COLUMNS . ' FROM ' . journal_table() . ' WHERE blog = ? AND state IN ' . OPEN_STATE . ' ORDER BY id', array( get_current_blog_id() ) );
 	foreach ( $full as $row ) {
 		$rest = 'claimed' === $row['state'] && ( ! empty( $ask['leave'] ) || ( isset( $ask['rest_of'] ) && $row['batch'] === $ask['rest_of'] ) );
 		if ( ! $rest && ! isset( $known[ $row['batch'] ] ) ) {
@@ -63,7 +63,7 @@ function settle_runs( Connection $db, Locks $locks, array $ask ): array {
 		}
 		if ( 'claimed' === $row['state'] ) {
 			$back[] = $row;
-		} elseif ( end_dead_run( $db, $row, $ask ) ) {
+		} elseif ( end_dead_run( $db, $locks, $row, $ask ) ) {
 			$decided[] = $row['run'];
 		}
 	}
@@ -73,34 +73,24 @@ function settle_runs( Connection $db, Locks $locks, array $ask ): array {
 /**
  * A run whose process died while the event was running.
  */
-function end_dead_run( Connection $db, array $row, array $ask ): bool {
+function end_dead_run( Connection $db, Locks $locks, array $row, array $ask ): bool {
 	$late  = in_array( $row['run'], $ask['timed_out'] ?? array(), true );
 	$error = array(
 		'message' => $late ? 'ended at its time limit' : 'the PHP process died while the event was running',
 		'file'    => null,
 		'line'    => null,
 	);
-	$set   = array(
+	$ended = $late ? 'timed_out' : 'interrupted';
+	$set   = cut_off( $row, $ended, $ask['policies'] ?? array(), null ) + array(
 		'ended_ms' => now_ms(),
 		'took_ms'  => null === $row['started_ms'] ? null : max( 0, now_ms() - (int) $row['started_ms'] ),
-		'then'     => what_then( $row['hook'], $row['schedule'], $ask['policies'] ?? array() ),
 		'error'    => wp_json_encode( $error ),
 	);
-	return move_row( $db, $row['run'], 'running', $late ? 'timed_out' : 'interrupted', $set );
-}
-
-/**
- * What becomes of an interrupted run: the operator's policy for the hook, else a single event is held (not lost, not doubled),
- * and a recurring one is dropped (its next occurrence is stored already).
- */
-function what_then( string $hook, ?string $schedule, array $policies ): string {
-	$hook = substr( $hook, 0, 4000 ); // PHP's fnmatch() fails where a name is longer than a path may be.
-	foreach ( $policies as $policy ) {
-		if ( is_array( $policy ) && isset( $policy[0], $policy[1] ) && fnmatch( (string) $policy[0], $hook ) ) {
-			return 'drop' === $policy[1] ? 'dropped' : 'held';
-		}
+	if ( ! end_run( $db, $locks, $row, $ended, $set ) ) {
+		return false;
 	}
-	return null === $schedule ? 'held' : 'dropped';
+	count_bad( $db, $locks, $row, $ended, true );
+	return true;
 }
 
 /**

@@ -114,13 +114,13 @@ function newest_snapshot( Connection $db ): array {
  */
 function leave_out_claimed( Connection $db, array &$cron, int $at_ms ): int {
 	$claimed = 0;
-	$sql     = 'SELECT ' . ROW_COLUMNS . ', args, every FROM ' . journal_table() . " WHERE blog = ? AND claimed_ms >= ? AND state <> 'given_back' ORDER BY id";
+	$sql     = 'SELECT ' . FULL_COLUMNS . ' FROM ' . journal_table() . " WHERE blog = ? AND claimed_ms >= ? AND state <> 'given_back' ORDER BY id";
 	foreach ( $db->rows( $sql, array( get_current_blog_id(), $at_ms ) ) as $row ) {
 		if ( remove_event( $cron, (int) $row['due_at'], $row['hook'], $row['event_key'] ) ) {
 			++$claimed;
 		}
 		// Without the snapshot's own occurrence it was scheduled after it; its next one is wanted all the same.
-		if ( null !== $row['next_at'] ) {
+		if ( null !== $row['next_at'] && 'skipped' !== $row['state'] ) {
 			insert_event( $cron, (int) $row['next_at'], $row['hook'], $row['event_key'], entry( $row ) );
 		}
 	}

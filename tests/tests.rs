@@ -6,6 +6,7 @@
 #![allow(dead_code, unused_imports)]
 
 mod calls;
+mod claims;
 mod commands;
 mod control;
 mod corrupt;

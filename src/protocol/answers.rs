@@ -144,6 +144,9 @@ pub struct Settled {
     pub now_ms: i64,
     #[serde(default)]
     pub more: bool,
+    /// The site was taken over with an epoch that is less than the runner's last one: it was put back from a backup.
+    #[serde(default)]
+    pub was_older: bool,
     #[serde(default)]
     pub requeued: Option<Row>,
     #[serde(default)]

@@ -18,6 +18,15 @@ pub async fn take(
     // A database that was put back from a backup must not issue an epoch for a second time.
     let what = Settle { take: true, since_ms, epoch: known_epoch, ..Settle::default() };
     let (mut settled, timing) = calls.settle(install, what).await?;
+    if settled.was_older {
+        tracing::warn!(
+            site = calls.site.name,
+            "its database was put back from a backup: the epoch was less than {}; what it showed as running is held, see \
+             `wp-cron-runner history {} --held`",
+            known_epoch.unwrap_or(0),
+            calls.site.name
+        );
+    }
     learn(calls, &settled.settled, history);
     let epoch = Some(settled.epoch);
     let mut last = last_ended(&settled);

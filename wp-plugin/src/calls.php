@@ -221,11 +221,12 @@ function answer_settle( Frames $frames, array $ask, string $nonce ): void {
 	if ( ! use_nonce( $db, $nonce ) ) {
 		throw new Refused( 409, 'E_REPLAY' );
 	}
-	if ( ! empty( $ask['take'] ) && (int) ( $ask['epoch'] ?? 0 ) > owner( $db )['epoch'] ) {
+	$is_older = ! empty( $ask['take'] ) && (int) ( $ask['epoch'] ?? 0 ) > owner( $db )['epoch'];
+	if ( $is_older ) {
 		// The database was put back from a backup: what it shows as running has most likely ended since, with an unknown outcome.
 		$ask['policies'] = array( array( '*', 'hold' ) );
 	}
-	$extra = decide( $db, $locks, $ask, $id );
+	$extra = decide( $db, $locks, $ask, $id ) + array( 'was_older' => $is_older );
 	if ( ! empty( $ask['leave'] ) ) {
 		// Before the rest is given back, or it would be claimed again.
 		owner_leaves( $db, $id );

@@ -29,6 +29,39 @@ fn a_site_with_a_timetable(site: &Site) -> (Runner, Plan) {
     (runner, plan)
 }
 
+/// It is in no snapshot.
+#[test]
+fn what_the_journal_gave_back_since_the_snapshot_is_there_again() {
+    let site = Site::builder().mariadb().start();
+    let mut runner = Runner::builder(&site).start();
+    runner.stop();
+    let told = site.php_json(
+        "namespace WP_Cron_Runner; require_once WPMU_PLUGIN_DIR . '/wp-cron-runner/src/execute.php'; require_once WPMU_PLUGIN_DIR . '/wp-cron-runner/src/snapshot.php';
+         $db = own_connection(); $make = function () use ($db) { return new Batch(bin2hex(random_bytes(16)), own_connection(), owner($db)['epoch'], 'test', PAGE_LOAD); };
+         $past = time() - 100; foreach (['back', 'again', 'ran', 'open'] as $i => $name) { wp_schedule_single_event($past + $i, 'fx_' . $name); }
+         wp_schedule_event($past + 5, 'hourly', 'fx_hourly'); wp_schedule_event($past + 6, 'hourly', 'fx_gone');
+         $row = function ($hook) use ($db) { return $db->rows('SELECT ' . FULL_COLUMNS . ' FROM ' . journal_table() . ' WHERE hook = ? ORDER BY id DESC LIMIT 1', [$hook]); };
+         $batch = $make(); claim($batch); $batch->let_go();
+         usleep(5000); keep_snapshot($db, read_cron($db)); usleep(5000);
+         $before = array_column(array_map(function ($e) { return [$e[1]]; }, iterator_to_array(each_event(events_in(read_cron($db))), false)), 0);
+         give_back($db, $batch->locks, $row('fx_back'));
+         while (claim($batch)['rows']) { $batch->let_go(); }
+         foreach (['fx_again', 'fx_ran', 'fx_hourly'] as $hook) { move_row($db, $row($hook)[0]['run'], 'claimed', 'running'); }
+         end_run($db, $batch->locks, $row('fx_ran')[0], 'ok', ['then' => 'none', 'ended_ms' => now_ms()]);
+         end_run($db, $batch->locks, $row('fx_hourly')[0], 'ok', ['then' => 'none', 'ended_ms' => now_ms()]);
+         end_run($db, $batch->locks, $row('fx_again')[0], 'interrupted', ['then' => 'requeued', 'ended_ms' => now_ms()]);
+         give_back($db, $batch->locks, $row('fx_back'));
+         wp_clear_scheduled_hook('fx_gone');
+         $names = function () use ($db) { $all = []; foreach (each_event(events_in(read_cron($db))) as $e) { if (0 === strpos($e[1], 'fx_')) { $all[] = $e[1]; } } sort($all); return $all; };
+         $expected = $names();
+         $db->write(\"UPDATE {$GLOBALS['wpdb']->options} SET option_value = LEFT(option_value, 200) WHERE option_name = 'cron'\");
+         $told = restore_cron($db, $batch->locks);
+         echo json_encode([$expected, $names(), $told['claimed'] > 0]);",
+    );
+    assert_eq!(told[0], told[1], "{told}");
+    assert_eq!(told[1], json!(["fx_again", "fx_back", "fx_hourly"]), "{told}");
+}
+
 fn broken_and_restored(site: &Site, damage: &str) {
     let (runner, plan) = a_site_with_a_timetable(site);
     set_cron(site, damage);

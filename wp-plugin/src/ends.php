@@ -100,24 +100,16 @@ function end_run( Connection $db, Locks $locks, array $row, string $outcome, arr
 	if ( 'requeued' !== $set['then'] ) {
 		return move_row( $db, $row['run'], 'running', $outcome, $set );
 	}
-	$wait = RETRY_AFTER_S[ (int) $row['attempt'] - 1 ];
-	$next = array(
-		'schedule' => null,
-		'every'    => null,
-		'args'     => $row['args'],
-		'attempt'  => (int) $row['attempt'] + 1,
-		'deaths'   => deaths_after( $row, $outcome ),
-	);
 	try {
 		return change_cron(
 			$db,
 			$locks,
-			static function ( array &$cron ) use ( $db, $row, $outcome, $set, $wait, $next ): bool {
+			static function ( array &$cron ) use ( $db, $row, $outcome, $set ): bool {
 				if ( ! move_row( $db, $row['run'], 'running', $outcome, $set ) ) {
 					return false;
 				}
-				$at = time() + $wait;
-				while ( ! insert_event( $cron, $at, $row['hook'], $row['event_key'], entry( $next ) ) ) {
+				$at = time() + RETRY_AFTER_S[ (int) $row['attempt'] - 1 ];
+				while ( ! insert_event( $cron, $at, $row['hook'], $row['event_key'], entry( next_try( $row, $outcome ) ) ) ) {
 					++$at;
 				}
 				return true;
@@ -127,6 +119,13 @@ function end_run( Connection $db, Locks $locks, array $row, string $outcome, arr
 		// There is nowhere to put it back to.
 		return move_row( $db, $row['run'], 'running', $outcome, array_merge( $set, array( 'then' => 'held', 'note' => null ) ) );
 	}
+}
+
+/**
+ * A row as entry() wants it, for the next try of its event: once more, not anew, for a schedule goes on by itself.
+ */
+function next_try( array $row, string $outcome ): array {
+	return array( 'schedule' => null, 'every' => null, 'args' => $row['args'], 'attempt' => (int) $row['attempt'] + 1, 'deaths' => deaths_after( $row, $outcome ) );
 }
 
 /**
@@ -152,8 +151,15 @@ function count_bad( Connection $db, Locks $locks, array $row, string $outcome, b
 			break;
 		}
 	}
-	if ( $is_bad && $count >= BAD_IN_A_ROW && null !== $row['next_at'] ) {
+	if ( ! $is_bad || $count < BAD_IN_A_ROW || null === $row['next_at'] ) {
+		return;
+	}
+	try {
 		postpone( $db, $locks, $row );
+	} catch ( Database_Error $e ) {
+		return; // Busy: then its next bad end will do it.
+	} catch ( Corrupt_Cron $e ) {
+		return;
 	}
 }
 

@@ -56,7 +56,7 @@ function restore_cron( Connection $db, Locks $locks ): array {
 		refuse_in_order( $found );
 		$snapshot = newest_snapshot( $db );
 		$cron     = $snapshot['cron'];
-		$claimed  = leave_out_claimed( $db, $cron, (int) $snapshot['at_ms'] );
+		$claimed  = replay( $db, $cron, (int) $snapshot['at_ms'] );
 		sort_cron( $cron );
 		if ( null === $found ) {
 			$db->write( "INSERT INTO {$wpdb->options} (option_name, option_value, autoload) VALUES ('cron', ?, 'yes')", array( pack_args( $cron ) ) );
@@ -108,21 +108,59 @@ function newest_snapshot( Connection $db ): array {
 }
 
 /**
- * Takes out of a snapshot what was claimed after it was made, and puts the next occurrences in that were stored then.
+ * Does to a snapshot what the journal says was done to the option since: claims, what was given back, and what was put back
+ * to run once more.
  *
- * @return int How many were taken out.
+ * @return int How many of the snapshot's events were claimed since, and do not come back.
  */
-function leave_out_claimed( Connection $db, array &$cron, int $at_ms ): int {
-	$claimed = 0;
-	$sql     = 'SELECT ' . FULL_COLUMNS . ' FROM ' . journal_table() . " WHERE blog = ? AND claimed_ms >= ? AND state <> 'given_back' ORDER BY id";
-	foreach ( $db->rows( $sql, array( get_current_blog_id(), $at_ms ) ) as $row ) {
-		if ( remove_event( $cron, (int) $row['due_at'], $row['hook'], $row['event_key'] ) ) {
-			++$claimed;
-		}
-		// Without the snapshot's own occurrence it was scheduled after it; its next one is wanted all the same.
-		if ( null !== $row['next_at'] && 'skipped' !== $row['state'] ) {
-			insert_event( $cron, (int) $row['next_at'], $row['hook'], $row['event_key'], entry( $row ) );
+function replay( Connection $db, array &$cron, int $at_ms ): int {
+	$left_out = 0;
+	foreach ( steps_since( $db, $at_ms ) as list( , $step, $row ) ) {
+		$hook = $row['hook'];
+		$key  = $row['event_key'];
+		$next = null === $row['next_at'] ? null : (int) $row['next_at'];
+		if ( 'claimed' === $step ) {
+			$left_out += (int) remove_event( $cron, (int) $row['due_at'], $hook, $key );
+			$next && insert_event( $cron, $next, $hook, $key, entry( $row ) );
+		} elseif ( 'given_back' === $step ) {
+			$next && (int) $row['next_added'] && remove_event( $cron, $next, $hook, $key );
+			$left_out -= (int) insert_event( $cron, (int) $row['due_at'], $hook, $key, entry( $row ) );
+		} elseif ( 'skipped' === $step ) {
+			$next && remove_event( $cron, $next, $hook, $key );
+		} else {
+			insert_event( $cron, time(), $hook, $key, entry( next_try( $row, $row['state'] ) ) );
 		}
 	}
-	return $claimed;
+	return max( 0, $left_out );
+}
+
+/**
+ * What the journal knows of since then, in the order in which it happened: [unix milliseconds, what, row].
+ */
+function steps_since( Connection $db, int $at_ms ): array {
+	$steps = array();
+	$last  = array();
+	$sql   = 'SELECT ' . FULL_COLUMNS . ' FROM ' . journal_table() . ' WHERE blog = ? AND ( claimed_ms >= ? OR ended_ms >= ? ) ORDER BY id';
+	foreach ( $db->rows( $sql, array( get_current_blog_id(), $at_ms, $at_ms ) ) as $row ) {
+		$last[ bad_name( $row ) ] = $row;
+		if ( (int) $row['claimed_ms'] >= $at_ms ) {
+			$steps[] = array( (int) $row['claimed_ms'], 'claimed', $row );
+		}
+		if ( in_array( $row['state'], array( 'given_back', 'skipped' ), true ) ) {
+			$steps[] = array( (int) $row['ended_ms'], $row['state'], $row );
+		}
+	}
+	foreach ( $last as $row ) {
+		// Once more, and not claimed since.
+		if ( 'requeued' === $row['then'] ) {
+			$steps[] = array( PHP_INT_MAX, 'requeued', $row );
+		}
+	}
+	usort(
+		$steps,
+		static function ( array $a, array $b ): int {
+			return $a[0] <=> $b[0];
+		}
+	);
+	return $steps;
 }

@@ -7,7 +7,7 @@ use std::process::ExitStatus;
 use rustix::process::Signal;
 
 use super::EndOfStream;
-use super::head::{KEYS_DIFFER, contains};
+use super::head::{KEYS_DIFFER, NO_DATABASE, contains};
 use crate::config::WpCli;
 use crate::outcome::Failure;
 use crate::text;
@@ -46,9 +46,7 @@ impl Ended {
         let said = |words: &str| contains(stdout, words) || contains(stderr, words);
         let failure = match () {
             () if said("{\"error\":\"E_MAINTENANCE\"}") => Failure::Maintenance { retry_after_s: None },
-            () if said("Error establishing a database connection") => {
-                Failure::ServerError("Error establishing a database connection".into())
-            }
+            () if said(NO_DATABASE) => Failure::Database(NO_DATABASE.into()),
             () => match self.what_is_wrong(stdout, stderr) {
                 Some(reason) => Failure::Misconfigured(reason),
                 None => {

@@ -6,6 +6,8 @@ use crate::text;
 
 /// No plugin sends longer heads.
 pub const LONGEST_HEAD: usize = 64 * 1024;
+/// What core prints where the database does not let it in; not translated, for translations are not loaded by then.
+pub const NO_DATABASE: &str = "Error establishing a database connection";
 const FRAMES: &str = "application/x-wp-cron-runner";
 /// The plugin has one answer for every bad signature.
 pub const KEYS_DIFFER: &str = "the plugin refused the signature: the key in `secret_file` and the one in wp-config.php differ (`wp-cron-runner plugin install SITE` writes it)";
@@ -96,7 +98,11 @@ impl Head {
             503 | 429 if self.retry_after_s.is_some() => {
                 return Some(Failure::Maintenance { retry_after_s: self.retry_after_s });
             }
-            500..=599 => return Some(Failure::ServerError(self.error(beginning, stderr))),
+            500..=599 => {
+                let error = self.error(beginning, stderr);
+                let is_of_the_database = error.contains(NO_DATABASE) || contains(beginning, NO_DATABASE);
+                return Some(if is_of_the_database { Failure::Database(error) } else { Failure::ServerError(error) });
+            }
             300..=399 => {
                 let to = self.location.as_deref().unwrap_or("nowhere");
                 format!("it redirects to {} (HTTP {}), which is never followed; is `url` the home address?", text::safe(to), self.status)

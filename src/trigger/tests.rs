@@ -314,7 +314,7 @@ mod http {
             (
                 "500 Oops",
                 "<b>Error</b> establishing a database connection",
-                "ServerError(\"HTTP 500: Error establishing a database",
+                "Database(\"HTTP 500: Error establishing a database",
             ),
             ("503 Busy\r\nRetry-After: 120", "", "Maintenance { retry_after_s: Some(120) }"),
             ("502 Bad Gateway", "", "Gateway { status: 502 }"),

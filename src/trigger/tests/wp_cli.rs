@@ -119,7 +119,7 @@ async fn what_ends_without_a_frame_is_named() {
             "Nothing(Misconfigured",
             "`path`",
         ),
-        ("echo 'Error: Error establishing a database connection' >&2; exit 1", "Nothing(ServerError", "database"),
+        ("echo 'Error: Error establishing a database connection' >&2; exit 1", "Nothing(Database", "database"),
         (
             "echo \"Error: YIKES! It looks like you're running this as root.\" >&2; exit 1",
             "Nothing(Misconfigured",

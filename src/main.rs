@@ -8,6 +8,8 @@ mod clock;
 mod commands;
 mod config;
 mod daemon;
+#[cfg(test)]
+mod fuzz;
 mod history;
 mod lease;
 mod outcome;

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Top first. Neighbours on one line do not know one another.
-const LAYERS: [&[&str]; 15] = [
+const LAYERS: [&[&str]; 16] = [
     &["main"],
     &["cli"],
     &["commands"],
@@ -20,6 +20,7 @@ const LAYERS: [&[&str]; 15] = [
     &["outcome"],
     &["clock"],
     &["text"],
+    &["fuzz"],
     &["build"],
 ];
 

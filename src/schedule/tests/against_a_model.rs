@@ -10,7 +10,8 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
 use super::super::Schedule;
-use super::{Random, local};
+use super::local;
+use crate::fuzz::Random;
 
 const ZONES: [&str; 16] = [
     "America/New_York",
@@ -138,7 +139,7 @@ fn middles(zone: &TimeZone, year: i16) -> Vec<i64> {
 }
 
 /// A line with a weakness for the hours in which clocks are set.
-fn random_line(random: &mut Random) -> String {
+pub(super) fn random_line(random: &mut Random) -> String {
     let minute = random_field(random, 0, 59, &["*", "0", "30", "*/15", "*/7", "0,30", "0-29/10"]);
     let hour = random_field(random, 0, 23, &["*", "*", "0", "1", "2", "3", "1-3", "23", "0,23", "*/2", "22-23,0-2"]);
     let day = random_field(random, 1, 31, &["*", "*", "*", "*", "*/2", "1-31"]);

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 use jiff::tz::TimeZone;
 
 use super::super::{Schedule, zone};
-use super::{Random, local, ms, schedule};
+use super::against_a_model::random_line;
+use super::{local, ms, schedule};
+use crate::fuzz;
 
 const BASE: &str = "2026-03-04T10:07:30Z";
 
@@ -230,24 +232,53 @@ fn a_wrong_zone_gets_the_nearest_three() {
 #[test]
 fn hostile_text_is_refused_quickly_and_without_a_panic() {
     const ALPHABET: &[u8] = b"0123456789**//--,,  \t@?LW#Hjanfebsumodily~.+:\n\xc3";
-    let (mut random, mut read, mut slowest) = (Random(29), 0, Duration::ZERO);
-    for round in 0..100_000 {
-        let length = if round % 100 == 0 { 1200 } else { random.within(0, 24) };
+    let (mut read, mut slowest) = (0, Duration::ZERO);
+    fuzz::each(100_000, |random| {
+        let length = if random.one_in(100) { 1200 } else { random.within(0, 24) };
         let bytes: Vec<u8> = (0..length).map(|_| *random.pick(ALPHABET)).collect();
         let text = String::from_utf8_lossy(&bytes);
         // Every third one has the right number of fields.
         let text =
-            if round % 3 == 0 { format!("{} * * * *", text.replace([' ', '\t'], "")) } else { text.into_owned() };
+            if random.one_in(3) { format!("{} * * * *", text.replace([' ', '\t'], "")) } else { text.into_owned() };
         let start = Instant::now();
         if let Ok(schedule) = Schedule::parse(&text, TimeZone::UTC) {
             read += 1;
             let _ = schedule.next_after(ms(BASE));
         }
         slowest = slowest.max(start.elapsed());
-    }
+    });
     assert!(read > 100, "only {read} of the strings were expressions");
     assert!(slowest < Duration::from_secs(1), "the slowest took {slowest:?}");
     for long in ["1,".repeat(1_000_000), "* ".repeat(1_000_000), format!("{} * * * *", "9".repeat(900))] {
         assert!(Schedule::parse(&long, TimeZone::UTC).expect_err("long").to_string().len() < 400);
     }
+}
+
+#[test]
+fn from_any_moment_what_can_be_read_comes_later_and_soon() {
+    const ZONES: [&str; 6] =
+        ["UTC", "Europe/Berlin", "America/Sao_Paulo", "Pacific/Apia", "Australia/Lord_Howe", "Africa/Casablanca"];
+    let zones = ZONES.map(|name| zone(Some(name)).unwrap());
+    let (mut asked, mut slowest) = (0, Duration::ZERO);
+    fuzz::each(3000, |random| {
+        let mut bytes = random_line(random).into_bytes();
+        if random.one_in(2) {
+            random.damage(&mut bytes);
+        }
+        let text = String::from_utf8_lossy(&bytes);
+        let start = Instant::now();
+        if let Ok(schedule) = Schedule::parse(&text, random.pick(&zones).clone()) {
+            let years = i64::try_from(random.within(0, 135)).unwrap() - 5;
+            let mut at_ms = years * 31_556_952_000 + i64::try_from(random.within(0, 31_556_952_000)).unwrap();
+            for _ in 0..4 {
+                let Some(fire) = schedule.next_after(at_ms) else { break };
+                asked += 1;
+                assert!(fire.at_ms > at_ms, "{text} after {at_ms}: {fire:?}");
+                at_ms = fire.at_ms;
+            }
+        }
+        slowest = slowest.max(start.elapsed());
+    });
+    assert!(asked > 1000, "only {asked} times came");
+    assert!(slowest < Duration::from_secs(1), "the slowest took {slowest:?}");
 }

@@ -126,9 +126,10 @@ impl FrameReader {
 
     fn read_frame(&mut self, line: &[u8]) -> Option<Piece> {
         let line = std::str::from_utf8(line.get(self.marker.len()..)?).ok()?;
-        let (seq, rest) = line.split_once(':')?;
+        let (written, rest) = line.split_once(':')?;
         let (mac, json) = rest.split_once(' ')?;
-        let seq: u64 = seq.parse().ok()?;
+        // As PHP writes it: the MAC covers the number, not the ways to write one.
+        let seq: u64 = written.parse().ok().filter(|seq: &u64| seq.to_string() == written)?;
         if !self.key.is_frame_mac(&self.nonce, seq, json, mac) || self.last_seq.is_some_and(|last| seq <= last) {
             return None;
         }
@@ -210,6 +211,10 @@ mod tests {
         assert!(text.starts_with("<1>\nwpcr1:") && text.contains("\"next\":9}"), "{text}");
         let (text, _) = read(&[frame(3, 1).as_bytes(), frame(3, 1).as_bytes()]);
         assert!(text.starts_with("<1>\nwpcr1:"), "a repeated frame is output: {text}");
+        for number in [":+3:", ":03:"] {
+            let rewritten = frame(3, 1).replace(":3:", number);
+            assert_eq!(read(&[rewritten.as_bytes()]).0, rewritten);
+        }
         let other = Key::from_hex(&"2f".repeat(32)).unwrap().frame(NONCE, 0, "{}");
         assert_eq!(read(&[other.as_bytes()]).0, other);
     }

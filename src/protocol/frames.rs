@@ -100,7 +100,8 @@ impl FrameReader {
             self.end_candidate();
             return rest.get(1..).unwrap_or_default();
         }
-        if !may_be_frame || self.line.len() >= LONGEST_FRAME {
+        // The line break of the longest frame may be the next chunk's first byte.
+        if !may_be_frame || (self.line.len() >= LONGEST_FRAME && !rest.is_empty()) {
             self.release_break();
             self.output.append(&mut self.line);
             self.in_output = true;
@@ -239,6 +240,24 @@ mod tests {
             assert!(reader.line.capacity() <= 4 * LONGEST_FRAME && reader.output.capacity() <= 4 * LONGEST_FRAME);
         }
         assert_eq!(seen, 1600 * block.len() + marker.len());
+    }
+
+    #[test]
+    fn the_longest_frame_is_one_wherever_it_is_cut() {
+        let head = frame(0, 7).len() - "\n\n".len();
+        let padded = |length: usize| {
+            let padding = "x".repeat(length - head - r#","x":"""#.len());
+            key().frame(NONCE, 0, &format!(r#"{{"t":"next","next":7,"x":"{padding}"}}"#))
+        };
+        for (length, is_frame) in [(LONGEST_FRAME - 1, true), (LONGEST_FRAME, true), (LONGEST_FRAME + 1, false)] {
+            let stream = padded(length);
+            assert_eq!(stream.trim_matches('\n').len(), length);
+            for cut in [0, 1, length - 1, length, length + 1, length + 2] {
+                let (head, tail) = stream.as_bytes().split_at(cut);
+                let (text, _) = read(&[head, tail]);
+                assert_eq!(text, if is_frame { "<7>" } else { &stream }, "{length} bytes, cut at {cut}");
+            }
+        }
     }
 
     #[test]

@@ -162,7 +162,10 @@ impl FrameReader {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use super::*;
+    use crate::fuzz::{self, Random};
 
     const NONCE: &str = "0123456789abcdef0123456789abcdef";
 
@@ -266,5 +269,112 @@ mod tests {
         assert_eq!(read(&[unknown.as_bytes()]).0, "<Unknown>");
         let garbage = key().frame(NONCE, 0, "[not json");
         assert_eq!(read(&[garbage.as_bytes()]).0, "<unreadable>");
+    }
+
+    /// What the reader has to find in a whole stream, said once more and simply: lines that PHP wrote, each with a higher
+    /// number than the one before, are frames, with the line break in front of them; everything else is output.
+    fn expected(stream: &[u8], genuine: &HashMap<Vec<u8>, u64>) -> (Vec<u64>, Vec<u8>) {
+        let (mut frames, mut output, mut last) = (Vec::new(), Vec::new(), None);
+        let lines: Vec<&[u8]> = stream.split(|byte| *byte == b'\n').collect();
+        let mut broken = false;
+        for (at, line) in lines.iter().enumerate() {
+            let ends = at + 1 < lines.len();
+            match genuine.get(*line).filter(|seq| ends && last.is_none_or(|last| **seq > last)) {
+                Some(seq) => {
+                    last = Some(*seq);
+                    frames.push(*seq);
+                    broken = false;
+                }
+                None => {
+                    output.extend(broken.then_some(b'\n'));
+                    output.extend_from_slice(line);
+                    broken = ends;
+                }
+            }
+        }
+        output.extend(broken.then_some(b'\n'));
+        (frames, output)
+    }
+
+    /// Frames between all that a hook may print: text, halves of frames, frames of another key, number or request.
+    fn stream(random: &mut Random) -> (Vec<u8>, HashMap<Vec<u8>, u64>) {
+        let other_key = Key::from_hex(&"2f".repeat(32)).unwrap();
+        let other_nonce = "fedcba9876543210fedcba9876543210";
+        let marker = key().marker(NONCE);
+        let (mut parts, mut genuine, mut seq) = (Vec::new(), HashMap::new(), 0);
+        for _ in 0..random.within(1, 12) {
+            seq += random.within(1, 20) / 18;
+            let json = match random.within(0, 5) {
+                0 => "[not json".to_string(),
+                _ => format!(r#"{{"t":"next","next":{seq}}}"#),
+            };
+            let line = key().frame(NONCE, seq, &json);
+            // Cut off behind its last byte, it may be completed by what follows.
+            genuine.insert(line.trim_matches('\n').as_bytes().to_vec(), seq);
+            let number = random.pick(&["+", "0", "-", " ", "9"]);
+            parts.push(match random.within(0, 11) {
+                0..=4 => {
+                    seq += 1;
+                    line
+                }
+                5 => line[..random.below(line.len())].to_string(),
+                6 => other_key.frame(NONCE, seq, &json).replace(&other_key.marker(NONCE), &marker),
+                7 => key().frame(other_nonce, seq, &json).replace(&key().marker(other_nonce), &marker),
+                8 => line.replace(&marker, &format!("{marker}{number}")),
+                9 => "printed\n".repeat(random.below(3)),
+                10 => "\n".repeat(random.below(4)),
+                _ => "no line break ".repeat(random.below(40)),
+            });
+        }
+        for _ in 0..random.within(0, 3) {
+            let (one, other) = (random.below(parts.len()), random.below(parts.len()));
+            if random.one_in(2) { parts.swap(one, other) } else { parts.insert(one, parts[other].clone()) }
+        }
+        let mut bytes = parts.concat().into_bytes();
+        if random.one_in(3) {
+            random.damage(&mut bytes);
+        }
+        (bytes, genuine)
+    }
+
+    #[test]
+    fn only_what_php_signed_is_a_frame_and_no_byte_is_lost_wherever_the_stream_is_cut() {
+        let (mut frames, mut refused) = (0, 0);
+        fuzz::each(6000, |random| {
+            let (bytes, genuine) = stream(random);
+            let (expected, printed) = expected(&bytes, &genuine);
+            for _ in 0..3 {
+                let mut reader = FrameReader::new(key(), NONCE.to_string());
+                let (mut seqs, mut output) = (Vec::new(), Vec::new());
+                let mut take = |pieces: Vec<Piece>| {
+                    for piece in pieces {
+                        match piece {
+                            Piece::Frame(frame) => match *frame {
+                                Frame::Next { next } => seqs.push(next.and_then(|next| u64::try_from(next).ok())),
+                                other => panic!("{other:?}"),
+                            },
+                            Piece::Unreadable(_) => seqs.push(None),
+                            Piece::Output(bytes) => output.extend(bytes),
+                        }
+                    }
+                };
+                for chunk in random.cut(&bytes) {
+                    take(reader.push(chunk));
+                    assert!(reader.output.is_empty() && reader.pieces.is_empty(), "something is kept back");
+                }
+                take(reader.finish());
+                let shown = crate::text::lossy(&bytes);
+                assert_eq!(crate::text::lossy(&output), crate::text::lossy(&printed), "{shown}");
+                assert!(seqs.len() == expected.len(), "{seqs:?} {expected:?}\n{shown}");
+                let differs = |(found, seq): (&Option<u64>, &u64)| found.is_some_and(|found| found != *seq);
+                assert!(!seqs.iter().zip(&expected).any(differs), "{seqs:?} {expected:?}\n{shown}");
+                let missing = expected.last().map_or(0, |last| last + 1 - expected.len() as u64);
+                assert_eq!(reader.swallowed, missing, "{shown}");
+            }
+            frames += expected.len();
+            let marked = bytes.windows(6).filter(|window| window == b"wpcr1:").count();
+            refused += marked - expected.len().min(marked);
+        });
+        assert!(frames > 5000 && refused > 5000, "{frames} frames, {refused} forged, cut or repeated: too few to say");
     }
 }

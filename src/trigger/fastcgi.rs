@@ -234,7 +234,10 @@ impl Stream {
             let (&[version, kind, _, _, high, low, padding, _], _) = self.buffer.split_first_chunk::<8>()?;
             if version != 1 || !(1..=11).contains(&kind) {
                 self.connection = None;
-                return Some(Chunk::End(not_fastcgi(&std::mem::take(&mut self.buffer))));
+                let bytes = std::mem::take(&mut self.buffer);
+                // It did speak FastCGI before: whatever it has begun may go on.
+                let broken = EndOfStream::Reset("its answer is no FastCGI any more".into());
+                return Some(Chunk::End(if self.seen_record { broken } else { not_fastcgi(&bytes) }));
             }
             let length = usize::from(u16::from_be_bytes([high, low]));
             let whole = 8 + length + usize::from(padding);

@@ -308,3 +308,6 @@ fn not_fastcgi(bytes: &[u8]) -> EndOfStream {
         text::safe_cut(&text::lossy(beginning), 80)
     )))
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::problem::{Level, Problem, conceal};
+use super::problem::{Level, Problem, conceal, excerpt};
 use super::units;
 use crate::text;
 
@@ -114,7 +114,7 @@ impl<'a> Table<'a> {
         self.read(key, expected, |value| value.as_str().map(str::to_string)).filter(|text| {
             let is_clean = !text.get_ref().is_empty() && !text.get_ref().contains(char::is_control);
             if !is_clean {
-                self.wrong(key, text.span(), &format!("\"{}\"", text::safe_cut(text.get_ref(), 80)), expected);
+                self.wrong(key, text.span(), &format!("\"{}\"", excerpt(text.get_ref())), expected);
             }
             is_clean
         })
@@ -192,7 +192,7 @@ impl<'a> Table<'a> {
                 None => format!("one of {}", known.join(", ")),
             };
             let place = if self.name.is_empty() { String::new() } else { format!(" in [{}]", self.name) };
-            let message = format!("unknown key `{}`{place}", text::safe_cut(word, 80));
+            let message = format!("unknown key `{}`{place}", excerpt(word));
             self.problems.add(Level::Error, key.span(), message, expected);
         }
     }
@@ -200,7 +200,7 @@ impl<'a> Table<'a> {
 
 fn shown(value: &DeValue<'_>) -> String {
     match value {
-        DeValue::String(value) => format!("the text \"{}\"", text::safe_cut(value, 80)),
+        DeValue::String(value) => format!("the text \"{}\"", excerpt(value)),
         DeValue::Integer(value) => format!("the number {}", value.as_str()),
         DeValue::Boolean(value) => value.to_string(),
         other => format!("of type {}", other.type_str()),

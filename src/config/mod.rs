@@ -26,7 +26,7 @@ use crate::protocol::signature::{Key, sha256};
 use crate::schedule::Schedule;
 use crate::text;
 use file::{Problems, Table};
-use problem::{Level, Problem, Refused, conceal};
+use problem::{Level, Problem, Refused, conceal, excerpt};
 
 pub const DEFAULT_PATH: &str = "/etc/wp-cron-runner/config.toml";
 const LARGEST_FILE: u64 = 16 << 20;
@@ -321,7 +321,7 @@ fn runner(table: &Table<'_>, folder: &Path) -> Runner {
     if let Some(text) = table.text("listen", expected) {
         match text.get_ref().parse::<SocketAddr>() {
             Ok(address) if address.ip().is_loopback() => listen = address,
-            _ => table.wrong("listen", text.span(), &format!("\"{}\"", text::safe_cut(text.get_ref(), 80)), expected),
+            _ => table.wrong("listen", text.span(), &format!("\"{}\"", excerpt(text.get_ref())), expected),
         }
     }
     let max_parallel = table.whole("max_parallel", 1..1025).unwrap_or(8);

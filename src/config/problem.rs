@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use annotate_snippets::{AnnotationKind, Group, Level as Shown, Renderer, Snippet};
 use serde::Serialize;
 
+use crate::text;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
@@ -88,6 +90,11 @@ pub fn conceal(text: &str) -> String {
         run = 0;
     }
     String::from_utf8(bytes).unwrap_or_default()
+}
+
+/// The beginning of a value, for a message. Its secrets are covered before it is cut: half an address shows no password as one.
+pub fn excerpt(text: &str) -> String {
+    text::safe_cut(&conceal(text), 80)
 }
 
 fn is_named_like_a_secret(key: &str) -> bool {
@@ -175,5 +182,12 @@ mod tests {
             assert_eq!(covered, expected);
             assert_eq!(covered.len(), text.len());
         }
+    }
+
+    #[test]
+    fn a_secret_is_covered_also_where_only_its_beginning_is_shown() {
+        let url = format!("https://{}:correct-horse@shop.example", "me".repeat(30));
+        let shown = excerpt(&url);
+        assert!(shown.ends_with("... (95 bytes)") && !shown.contains("cor"), "{shown}");
     }
 }

@@ -9,11 +9,10 @@ use reqwest::Url;
 use toml::Spanned;
 
 use super::file::{Problems, Table};
-use super::problem::Level;
+use super::problem::{Level, excerpt};
 use super::secret::{self, Refusal};
 use super::{Hook, Interrupted, Secrets, Site, Trigger, days};
 use crate::schedule::{self, Schedule};
-use crate::text;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -88,7 +87,7 @@ impl Reader<'_> {
     }
 
     pub(super) fn wrong(&self, key: &str, value: &Spanned<String>, expected: &str) {
-        self.table.wrong(key, value.span(), &format!("\"{}\"", text::safe_cut(value.get_ref(), 80)), expected);
+        self.table.wrong(key, value.span(), &format!("\"{}\"", excerpt(value.get_ref())), expected);
     }
 
     pub(super) fn path(&self, key: &'static str, expected: &str) -> Option<PathBuf> {
@@ -191,12 +190,8 @@ impl Reader<'_> {
             Ok(schedule) if schedule.is_reboot() => self.wrong("schedule", &written, expected),
             Ok(schedule) => return Some(schedule),
             Err(wrong) => {
-                let found = format!(
-                    "\"{}\": the field {} is \"{}\"",
-                    text::safe_cut(written.get_ref(), 80),
-                    wrong.field,
-                    wrong.found
-                );
+                let found =
+                    format!("\"{}\": the field {} is \"{}\"", excerpt(written.get_ref()), wrong.field, wrong.found);
                 self.table.wrong("schedule", written.span(), &found, &wrong.expected);
             }
         }
@@ -209,7 +204,7 @@ impl Reader<'_> {
             Ok(zone) => Some(zone),
             Err(wrong) => {
                 let (span, found) = match &written {
-                    Some(name) => (name.span(), format!("\"{}\"", text::safe_cut(name.get_ref(), 80))),
+                    Some(name) => (name.span(), format!("\"{}\"", excerpt(name.get_ref()))),
                     None => (self.table.span.clone(), wrong.to_string()),
                 };
                 self.table.wrong("timezone", span, &found, &wrong.expected);
@@ -227,10 +222,8 @@ fn warn_of_equal(tables: &[Table<'_>]) {
         if let Some(Some(name)) = names.get(number)
             && (0..names.len()).any(|other| is_equal(&other))
         {
-            let message = format!(
-                "two [[site.hook]] have the name `{}`: of each key the first one counts",
-                text::safe_cut(name, 80)
-            );
+            let message =
+                format!("two [[site.hook]] have the name `{}`: of each key the first one counts", excerpt(name));
             table.warn(table.span.clone(), message, "one [[site.hook]] per name");
         }
     }
@@ -249,7 +242,7 @@ fn hook(table: &Table<'_>) -> Option<Hook> {
         "drop" => Some(Interrupted::Drop),
         "retry" => Some(Interrupted::Retry),
         other => {
-            table.wrong("interrupted", word.span(), &format!("\"{}\"", text::safe_cut(other, 80)), expected);
+            table.wrong("interrupted", word.span(), &format!("\"{}\"", excerpt(other)), expected);
             None
         }
     });

@@ -8,9 +8,9 @@ use std::process::Command;
 use reqwest::{Certificate, Url};
 use toml::Spanned;
 
+use super::problem::excerpt;
 use super::sites::{Reader, host_ip, is_link_local};
 use super::{Address, CaFile, Http, Trigger, User, WpCli, WpCronPhp, secret};
-use crate::text;
 
 const FASTCGI: &str =
     "php-fpm's socket, such as \"/run/php/php8.2-fpm.sock\", or an address of this machine, such as \"127.0.0.1:9000\"";
@@ -196,7 +196,7 @@ impl Reader<'_> {
             let name = setting.split_once('=').map_or("", |(name, _)| name.trim());
             let is_plain = |c: char| c.is_ascii_alphanumeric() || "._".contains(c);
             if name.is_empty() || !name.chars().all(is_plain) {
-                self.table.wrong("ini", span.clone(), &format!("\"{}\"", text::safe_cut(setting, 80)), expected);
+                self.table.wrong("ini", span.clone(), &format!("\"{}\"", excerpt(setting)), expected);
             }
         }
         if !ini.iter().any(|setting| setting.trim_start().starts_with("memory_limit")) {
@@ -219,7 +219,7 @@ impl Reader<'_> {
         for (key, word) in words.into_iter().chain(ini).filter(|(_, word)| !word.chars().all(is_plain)) {
             let expected =
                 "letters, digits and / . _ - + = : , @ % alone: ssh gives the words to a shell on the other side";
-            self.table.wrong(key, self.table.span_of(key), &format!("\"{}\"", text::safe_cut(&word, 80)), expected);
+            self.table.wrong(key, self.table.span_of(key), &format!("\"{}\"", excerpt(&word)), expected);
         }
     }
 

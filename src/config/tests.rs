@@ -1,5 +1,7 @@
 use super::*;
 
+mod damaged;
+
 struct Fixture {
     folder: tempfile::TempDir,
 }

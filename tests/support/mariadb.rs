@@ -71,6 +71,10 @@ impl MariaDb {
         command
     }
 
+    pub fn pid(&self) -> u32 {
+        self.process().pid()
+    }
+
     pub fn kill(&self) {
         self.process().kill();
     }

@@ -44,6 +44,11 @@ impl Nginx {
         Nginx { process }
     }
 
+    /// The master's.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
     pub fn stop(&mut self) {
         self.process.stop(secs(5));
     }

@@ -46,6 +46,11 @@ impl PhpFpm {
         self.tcp.as_ref().expect("a site built with .fastcgi_tcp()").address()
     }
 
+    /// The master's.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
     pub fn workers(&self) -> Vec<u32> {
         children_of(self.process.pid())
     }

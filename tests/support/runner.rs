@@ -203,7 +203,7 @@ impl Runner {
     }
 
     /// Configuration, keys and state. The binary beside it is a hard link, which must stay its maker's.
-    fn home(&self) -> PathBuf {
+    pub fn home(&self) -> PathBuf {
         self.dir.join("home")
     }
 
@@ -230,6 +230,12 @@ impl Runner {
         command.env("NO_COLOR", "1").env_remove("WP_CRON_RUNNER_CONFIG");
         command
     }
+}
+
+/// What cargo built beside the tests; or another build, such as the release that is measured.
+fn built() -> PathBuf {
+    let other = std::env::var_os("WP_CRON_RUNNER_BINARY").filter(|path| !path.is_empty());
+    other.map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_wp-cron-runner")), PathBuf::from)
 }
 
 fn said(command: &mut Command) -> Said {
@@ -286,9 +292,9 @@ impl<'a> Builder<'a> {
         let dir = TestDir::new();
         let port = Port::take();
         let binary = dir.join("wp-cron-runner");
-        let built = Path::new(env!("CARGO_BIN_EXE_wp-cron-runner"));
+        let built = built();
         // The build may be in a home directory that the runner's user cannot enter.
-        fs::hard_link(built, &binary).or_else(|_| fs::copy(built, &binary).map(drop)).expect("the binary");
+        fs::hard_link(&built, &binary).or_else(|_| fs::copy(&built, &binary).map(drop)).expect("the binary");
         let home = dir.join("home");
         fs::create_dir_all(home.join("state")).expect("the state directory");
         fs::set_permissions(home.join("state"), fs::Permissions::from_mode(0o700)).expect("its mode");

@@ -1,5 +1,5 @@
 # Every target works on a fresh clone and first; what is missing is installed by tests/support/install.sh.
-.PHONY: build test demo lint lint-php test-plugin test-runner clean
+.PHONY: build test bench demo lint lint-php test-plugin test-runner clean
 
 build:
 	cargo build
@@ -24,6 +24,14 @@ test-plugin:
 
 test-runner:
 	@if cargo nextest --version >/dev/null 2>&1; then cargo nextest run --config-file tests/nextest.toml; else cargo test; fi
+
+# Lateness, and the CPU time and number of events, beside WordPress's own ways. QUICK=1 takes minutes, without it half an hour.
+target = $(or $(CARGO_TARGET_DIR),target)
+bench: install-test
+	cargo build --release
+	@rm -f $(target)/bench.json
+	@WP_CRON_RUNNER_BINARY=$(abspath $(target))/release/wp-cron-runner QUICK=$(QUICK) \
+		cargo test --quiet --test integration -- --ignored --nocapture --test-threads=1 bench::
 
 .PHONY: install-test
 install-test:

@@ -9,10 +9,10 @@ use crate::support::wordpress::unix_now;
 use crate::support::{Runner, Site, Trigger, secs, wait_for};
 
 /// A small generator with a printed seed: which moments are drawn does not matter, that one can draw them again does.
-struct Draw(u64);
+pub struct Draw(pub u64);
 
 impl Draw {
-    fn below(&mut self, bound: u64) -> u64 {
+    pub fn below(&mut self, bound: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{is_quick, make_durable, report, wp_cron_event_run};
+use crate::on_time::Draw;
 use crate::support::wordpress::unix_now;
 use crate::support::{Runner, Site, secs, wait_for};
 
@@ -20,13 +21,8 @@ struct Planned {
 
 /// Half of the events are there before, half are scheduled by page views one to seven seconds ahead.
 fn plan(count: u32, span: u64) -> Vec<Planned> {
-    let mut state = 0x5eed_2026_u64;
-    let mut below = |bound: u64| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        i64::try_from(state % bound).expect("small")
-    };
+    let mut draw = Draw(0x5eed_2026);
+    let mut below = |bound: u64| i64::try_from(draw.below(bound)).expect("small");
     let start = unix_now() + 8;
     let event = |number: u32| {
         let label = format!("event-{number}");

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::cpu::{self, Meter, Spent};
 use super::{is_quick, make_durable, report, wp_cron_event_run};
 use crate::support::wordpress::unix_now;
-use crate::support::{Runner, Site, account, http, secs, wait_for};
+use crate::support::{Runner, Site, account, http, secs};
 
 #[derive(Clone, Copy)]
 enum Way {
@@ -45,8 +45,8 @@ const LINE: u64 = 9;
 
 impl Place {
     fn new(way: Way) -> Place {
-        // PHP's 30 seconds would end core in the middle of a long queue.
-        let builder = Site::builder().mariadb().without_fixture().php_ini("max_execution_time", "0");
+        // PHP's 30 seconds would end core in the middle of a long queue; with 0, those of `max_input_time` would.
+        let builder = Site::builder().mariadb().without_fixture().php_ini("max_execution_time", "86400");
         let site = match way {
             Way::Runner { .. } => builder.start(),
             _ => builder.wp_config("define( 'DISABLE_WP_CRON', true );").start(),
@@ -103,9 +103,14 @@ impl Place {
                 child = Some(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().expect("php"));
             }
         }
-        let patience = secs(60 + count / 5);
-        while fs::metadata(&self.ran).expect("ran.txt").len() < count * LINE {
-            assert!(started.elapsed() < patience, "{} ran only {}", self.way.name(), lines(&self.ran).len());
+        let mut seen = (0, started);
+        while seen.0 < count * LINE {
+            let length = fs::metadata(&self.ran).expect("ran.txt").len();
+            if length > seen.0 {
+                seen = (length, Instant::now());
+            }
+            let ran = length / LINE;
+            assert!(seen.1.elapsed() < secs(60), "{}: none ran for a minute, after {ran} of {count}", self.way.name());
             std::thread::sleep(Duration::from_millis(2));
         }
         let took = started.elapsed().as_secs_f64();

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::process::Stdio;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -35,8 +34,8 @@ fn plan(count: u32, span: u64) -> Vec<Planned> {
     (0..count).map(event).collect()
 }
 
-/// Milliseconds after the due second, in order.
-fn lateness(site: &Site, planned: &[Planned], patience: Duration) -> Vec<i64> {
+/// Milliseconds after the due second, in order. Events that core has lost while two requests scheduled at once are not in it.
+fn lateness(site: &Site, planned: &[Planned]) -> Vec<i64> {
     std::thread::scope(|scope| {
         for Planned { label, at, asked_at } in planned {
             let Some(asked_at) = *asked_at else { continue };
@@ -49,25 +48,27 @@ fn lateness(site: &Site, planned: &[Planned], patience: Duration) -> Vec<i64> {
             });
         }
     });
-    wait_for("all events", patience, || (site.ledger().ends("fx_ok").len() >= planned.len()).then_some(()));
-    wait_for("an empty timetable", secs(10), || site.scheduled("fx_ok").is_empty().then_some(()));
-    let mut begun: BTreeMap<String, Vec<i64>> = BTreeMap::new();
+    wait_for("the moment after the last event", secs(200), || (unix_now() > last(planned) + 1).then_some(()));
+    wait_for("the end of all events", secs(90), || {
+        let ledger = site.ledger();
+        let is_at_rest = ledger.begins("fx_ok").len() == ledger.ends("fx_ok").len();
+        (is_at_rest && site.scheduled("fx_ok").is_empty()).then_some(())
+    });
+    let mut begun: BTreeMap<String, i64> = BTreeMap::new();
     for line in site.ledger().begins("fx_ok") {
         let label = line.args[0].as_str().expect("a label").to_owned();
-        begun.entry(label).or_default().push(i64::try_from(line.wall_ms).expect("a time"));
+        let before = begun.insert(label, i64::try_from(line.wall_ms).expect("a time"));
+        assert!(before.is_none(), "{} ran twice", line.args[0]);
     }
-    let mut late: Vec<i64> = planned
-        .iter()
-        .map(|event| {
-            let [begun] = begun[&event.label].as_slice() else {
-                panic!("{} ran {:?}", event.label, begun[&event.label])
-            };
-            begun - event.at * 1000
-        })
-        .collect();
+    let late = planned.iter().filter_map(|event| Some(begun.get(&event.label)? - event.at * 1000));
+    let mut late: Vec<i64> = late.collect();
     late.sort_unstable();
     assert!(late[0] >= 0, "an event began before its time: {} ms", late[0]);
     late
+}
+
+fn last(planned: &[Planned]) -> i64 {
+    planned.iter().map(|event| event.at).max().expect("events")
 }
 
 fn schedule_known(site: &Site, planned: &[Planned]) {
@@ -80,7 +81,9 @@ fn of_the_runner(site: &Site, count: u32, span: u64) -> Vec<i64> {
     let planned = plan(count, span);
     schedule_known(site, &planned);
     let _runner = Runner::builder(site).start();
-    lateness(site, &planned, secs(span + 60))
+    let late = lateness(site, &planned);
+    assert_eq!(late.len(), planned.len(), "an event did not run");
+    late
 }
 
 /// As a crontab does: at each full minute, one process of WP-CLI.
@@ -89,22 +92,20 @@ fn of_a_crontab(count: u32, span: u64) -> Vec<i64> {
     make_durable(&site);
     let planned = plan(count, span);
     schedule_known(&site, &planned);
-    let over = AtomicBool::new(false);
+    let until = (last(&planned) / 60 + 1) * 60;
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            let mut last = unix_now() / 60;
-            while !over.load(Ordering::Relaxed) {
+            let mut minute = unix_now() / 60;
+            while unix_now() <= until {
                 std::thread::sleep(Duration::from_millis(20));
-                if unix_now() / 60 > last {
-                    last = unix_now() / 60;
+                if unix_now() / 60 > minute {
+                    minute = unix_now() / 60;
                     let ended = wp_cron_event_run(&site).stdin(Stdio::null()).stdout(Stdio::null()).status();
                     assert!(ended.expect("php").success(), "wp cron event run");
                 }
             }
         });
-        let late = lateness(&site, &planned, secs(span + 150));
-        over.store(true, Ordering::Relaxed);
-        late
+        lateness(&site, &planned)
     })
 }
 
@@ -122,6 +123,9 @@ fn lateness_at_random_moments() {
     if is_quick() {
         notes.push("Not measured with QUICK=1: a crontab that calls `wp cron event run --due-now` every minute.");
     } else {
+        notes.push(
+            "Every event of the runner ran exactly once; core loses some where two requests schedule at the same time.",
+        );
         measured.push(("crontab + wp cron event run", of_a_crontab(count, span)));
     }
     let rows: Vec<Vec<String>> = measured.iter().map(|(way, late)| row(way, late, &ours)).collect();
@@ -131,7 +135,7 @@ fn lateness_at_random_moments() {
         &machine,
         &format!("Lateness of {count} events at random moments within {span} s, in ms after the due second"),
         &notes,
-        &["way", "events", "p50", "p95", "max", "x ours (p50)"],
+        &["way", "events run", "p50", "p95", "max", "x ours (p50)"],
         &rows,
         &json!(values),
     );

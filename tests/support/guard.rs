@@ -16,56 +16,65 @@ pub enum Guard {
 }
 
 impl Guard {
-    /// Takes it away: file of the plugin, the text that is there, what it becomes.
-    fn broken(self) -> &'static [(&'static str, &'static str, &'static str)] {
+    /// Takes it away: file of the plugin, where its function stands (texts that follow one another), and what the function
+    /// begins with from now on.
+    fn broken(self) -> &'static [(&'static str, &'static [&'static str], &'static str)] {
         match self {
-            // Every lock is had, and none is held by anybody.
+            // Every lock is had, and none is held by anybody. Not while the kind of lock is proven, or it would be seen.
             Guard::ProcessLock => &[
                 (
                     "locks.php",
-                    "public function take( array $names ): array {\n\t\treturn $this->ask(",
-                    "public function take( array $names ): array {\n\t\treturn $names;\n\t\treturn $this->ask(",
+                    &["class Session_Locks", "function take("],
+                    "if ( 0 !== strpos( (string) reset( $names ), 'wpcr-p:' ) ) { return $names; }",
                 ),
-                (
-                    "locks.php",
-                    "public function is_held( string $name ): bool {\n\t\treturn null !==",
-                    "public function is_held( string $name ): bool {\n\t\treturn false;\n\t\treturn null !==",
-                ),
+                ("locks.php", &["class Session_Locks", "function is_held("], "return false;"),
             ],
-            Guard::Merge => &[("merge.php", "if ( 'cron' !== $option ) {", "if ( true ) {")],
+            Guard::Merge => &[("merge.php", &["function filter_pre_update_option("], "return $value;")],
+            // Whatever has become of a claimed row meanwhile, it is started.
             Guard::ConditionalStart => &[(
                 "journal.php",
-                "' WHERE run = ? AND state = ?', array_merge( $values, array( $run, $from ) )",
-                "' WHERE run = ?', array_merge( $values, array( $run ) )",
+                &["function move_row("],
+                "if ( 'running' === $to ) { $from = journal_row( $db, $run )['state']; }",
             )],
-            Guard::Fence => &[(
-                "owner.php",
-                "function check_epoch( Connection $db, int $epoch ): void {",
-                "function check_epoch( Connection $db, int $epoch ): void {\n\treturn;",
-            )],
-            Guard::Settle => &[(
-                "settle.php",
-                "function settle_runs( Connection $db, Locks $locks, array $ask ): array {",
-                "function settle_runs( Connection $db, Locks $locks, array $ask ): array {\n\treturn array();",
-            )],
+            Guard::Fence => &[("owner.php", &["function check_epoch("], "return;")],
+            Guard::Settle => &[("settle.php", &["function settle_runs("], "return array();")],
         }
     }
 }
 
 impl Site {
-    /// Before the site's first call: php-fpm looks at the time of a file every two seconds only.
+    /// Before the site's first call.
     pub fn without(&self, guard: Guard) {
-        for (file, from, to) in guard.broken() {
-            self.change_plugin(file, from, to);
+        for (file, place, code) in guard.broken() {
+            self.enter_plugin(file, place, code);
         }
+    }
+
+    /// Puts a line at the beginning of a function of the installed plugin. What `place` names has to be there, once and in
+    /// this order; how the function's parameters are written does not matter.
+    pub fn enter_plugin(&self, file: &str, place: &[&str], code: &str) {
+        self.edit_plugin(file, |text| {
+            let mut at = 0;
+            for name in place {
+                at += text[at..].find(name).unwrap_or_else(|| panic!("{file} does not have this any more: {name}"));
+            }
+            at += text[at..].find('{').expect("a function's body") + 1;
+            format!("{}\n{code}{}", &text[..at], &text[at..])
+        });
     }
 
     /// Replaces text that the installed plugin's file has exactly once.
     pub fn change_plugin(&self, file: &str, from: &str, to: &str) {
+        self.edit_plugin(file, |text| {
+            assert_eq!(text.matches(from).count(), 1, "{file} does not have this once any more: {from}");
+            text.replace(from, to)
+        });
+    }
+
+    fn edit_plugin(&self, file: &str, edit: impl Fn(&str) -> String) {
         let path = self.path.join("wp-content/mu-plugins/wp-cron-runner/src").join(file);
         let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        assert_eq!(text.matches(from).count(), 1, "{file} does not have this once any more: {from}");
-        fs::write(&path, text.replace(from, to)).expect("a file of the plugin");
+        fs::write(&path, edit(&text)).expect("a file of the plugin");
         account::give_to(account::SITE, &path);
     }
 }

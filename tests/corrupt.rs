@@ -155,7 +155,7 @@ fn fifty_megabytes_are_refused_by_their_size() {
 fn a_hundred_thousand_events(site: &Site) {
     let runner = Runner::builder(site).site_line("rescan = \"5s\"\nlanes = 2").start();
     let mut plan = Plan::new();
-    plan.expect(site, &(0..30).map(|i| ("fx_ok", json!(["due", i]))).collect::<Vec<_>>());
+    plan.expect(&(0..30).map(|i| ("fx_ok", json!(["due", i]))).collect::<Vec<_>>());
     site.php(
         "ini_set('memory_limit', '1G'); global $wpdb; $cron = _get_cron_array();
          for ($i = 0; $i < 100000; $i++) { $cron[time() + 90000 + $i]['fx_nobody'][md5(serialize([$i]))] = ['schedule' => false, 'args' => [$i]]; }

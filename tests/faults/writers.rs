@@ -21,7 +21,7 @@ pub fn writers_beside_a_runner(site: &Site, without: Option<Guard>, each: usize)
     let due: Vec<_> = (0..60).map(|i| (start + i / 10, "fx_ok", json!(["due", i]))).collect();
     plan.schedule(site, &due);
     let far: Vec<_> = (0..WRITERS).flat_map(|w| (0..each).map(move |i| ("fx_nobody", json!([w, i])))).collect();
-    plan.expect(site, &far);
+    plan.expect(&far);
     std::thread::scope(|scope| {
         for writer in 0..WRITERS {
             scope.spawn(move || {
@@ -33,7 +33,7 @@ pub fn writers_beside_a_runner(site: &Site, without: Option<Guard>, each: usize)
         }
     });
     let mut ran = Plan::new();
-    ran.expect(site, &due.iter().map(|(_, hook, args)| (*hook, args.clone())).collect::<Vec<_>>());
+    ran.expect(&due.iter().map(|(_, hook, args)| (*hook, args.clone())).collect::<Vec<_>>());
     ran.wait(site, secs(30));
     plan.judge(site)
 }

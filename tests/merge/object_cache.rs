@@ -20,7 +20,7 @@ fn stale_options_bring_nothing_back_and_lose_nothing() {
     let stale = redis.ask(&["COPY", "1:options:alloptions", "stale"]);
     assert_eq!(stale, "1", "the options are in the cache: {}", redis.ask(&["KEYS", "*"]));
     assert!(plan.wait(&site, secs(20)), "{}", runner.log());
-    plan.expect(&site, &[("fx_nobody", json!(["beside"])), ("fx_nobody", json!(["on top"]))]);
+    plan.expect(&[("fx_nobody", json!(["beside"])), ("fx_nobody", json!(["on top"]))]);
     assert_eq!(
         site.php("echo json_encode(wp_schedule_single_event(time() + 9000, 'fx_nobody', ['beside'], true));"),
         "true"

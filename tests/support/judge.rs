@@ -3,10 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use super::http;
+use super::ledger::Ledger;
 use super::site::Site;
 use super::wordpress::base64;
 
@@ -55,8 +57,12 @@ impl fmt::Display for Figure {
 /// What a test has scheduled. Single events are told apart by their arguments, so every one has its own.
 #[derive(Default)]
 pub struct Plan {
-    single: BTreeSet<Event>,
-    recurring: BTreeSet<Event>,
+    single: BTreeMap<String, (String, Value)>,
+    recurring: BTreeMap<String, (String, Value)>,
+    /// Recurring events that had no next occurrence when they were ended.
+    vanished: usize,
+    is_ended: bool,
+    pages: usize,
 }
 
 impl Plan {
@@ -67,30 +73,64 @@ impl Plan {
     /// Schedules single events in one request: `(timestamp, hook, arguments)`.
     pub fn schedule(&mut self, site: &Site, events: &[(i64, &str, Value)]) {
         site.schedule(events);
-        let before = self.single.len();
-        let arguments: Vec<(&str, &Value)> = events.iter().map(|(_, hook, arguments)| (*hook, arguments)).collect();
-        self.single.extend(keys(site, &arguments));
-        assert_eq!(self.single.len(), before + events.len(), "two single events of one hook with the same arguments");
+        for (_, hook, arguments) in events {
+            self.expect_one(hook, arguments);
+        }
     }
 
     /// Counts single events that something else schedules: `(hook, arguments)`.
-    pub fn expect(&mut self, site: &Site, events: &[(&str, Value)]) {
-        let arguments: Vec<(&str, &Value)> = events.iter().map(|(hook, arguments)| (*hook, arguments)).collect();
-        self.single.extend(keys(site, &arguments));
+    pub fn expect(&mut self, events: &[(&str, Value)]) {
+        for (hook, arguments) in events {
+            self.expect_one(hook, arguments);
+        }
+    }
+
+    fn expect_one(&mut self, hook: &str, arguments: &Value) {
+        let known = self.single.insert(format!("{hook} {arguments}"), (hook.to_owned(), arguments.clone()));
+        assert!(known.is_none(), "two single events of one hook with the same arguments: {hook} {arguments}");
+    }
+
+    /// A page view schedules `count` single events that are due at once, with `label` and a number of their own as arguments.
+    /// Planned is what core called done in a whole answer: how many.
+    pub fn schedule_by_page(&mut self, site: &Site, hook: &str, label: &str, count: usize) -> usize {
+        self.schedule_by_page_in(site, 0, hook, label, count)
+    }
+
+    /// The same, due in so many seconds.
+    pub fn schedule_by_page_in(&mut self, site: &Site, seconds: i64, hook: &str, label: &str, count: usize) -> usize {
+        let first = self.pages;
+        self.pages += count;
+        let results = page_that_schedules(site, seconds, hook, label, first, count);
+        let done = results.iter().enumerate().filter(|(_, done)| **done);
+        done.map(|(i, _)| self.expect_one(hook, &json!([label, first + i]))).count()
     }
 
     /// `wp_schedule_event`, first due `seconds` from now.
     pub fn recurring(&mut self, site: &Site, seconds: i64, schedule: &str, hook: &str, arguments: &Value) {
         site.schedule_recurring(seconds, schedule, hook, arguments);
-        self.recurring.extend(keys(site, &[(hook, arguments)]));
+        self.recurring.insert(format!("{hook} {arguments}"), (hook.to_owned(), arguments.clone()));
+    }
+
+    /// Unschedules the recurring events, so that calm can come. Each must have had a next occurrence.
+    pub fn end_recurring(&mut self, site: &Site) {
+        let scheduled = in_option(site);
+        self.vanished = keys(site, &self.recurring).filter(|event| !scheduled.contains(event)).count();
+        self.is_ended = true;
+        for (hook, arguments) in self.recurring.values() {
+            let arguments = base64(arguments.to_string().as_bytes());
+            site.php(&format!(
+                "wp_clear_scheduled_hook( '{hook}', json_decode( base64_decode( '{arguments}' ), true ) );"
+            ));
+        }
     }
 
     /// Waits until every single event has left the option and the journal shows nothing open. In vain is an answer too:
     /// what is open or left then is counted by `judge`.
     pub fn wait(&self, site: &Site, patience: Duration) -> bool {
-        let started = std::time::Instant::now();
+        let started = Instant::now();
+        let single: BTreeSet<Event> = keys(site, &self.single).collect();
         loop {
-            if open_runs(site) == 0 && self.single.is_disjoint(&in_option(site)) {
+            if open_runs(site) == 0 && single.is_disjoint(&in_option(site)) {
                 return true;
             }
             if started.elapsed() > patience {
@@ -100,55 +140,91 @@ impl Plan {
         }
     }
 
-    /// To be asked when nothing is due and nothing runs any more: a run without an outcome counts as lost.
+    /// To be asked when nothing is due and nothing runs any more: a run without an outcome counts as lost. Shows the first
+    /// events with which something is wrong.
     pub fn judge(&self, site: &Site) -> Figure {
-        let rows = journal(site);
-        let scheduled = in_option(site);
-        let ledger = site.ledger();
-        let count = |at: &str, event: &Event| {
-            ledger.0.iter().filter(|line| line.at == at && line.hook == event.0 && line.key == event.1).count()
-        };
-        let mut figure = Figure { of: self.single.len() + self.recurring.len(), ..Figure::default() };
-        for event in self.single.iter().chain(&self.recurring) {
-            let none = Vec::new();
-            let rows = rows.get(event).unwrap_or(&none);
-            let of_state = |state: &str| rows.iter().filter(|row| row.state == state).count();
-            let repeated = rows.iter().filter(|row| row.then == "requeued").count();
-            figure.held += rows.iter().filter(|row| row.then == "held").count();
-            figure.repeated += repeated;
-            let open = of_state("claimed") + of_state("running");
-            let ended = rows.len() - open;
-            let started = ended - of_state("skipped");
-            // Gone without an outcome; left behind in a state that is none; or called ok although the hook did not come to
-            // its end.
-            let is_gone = ended == 0 && open == 0 && !scheduled.contains(event);
-            let is_unscheduled = self.recurring.contains(event) && !scheduled.contains(event);
-            let is_hollow = of_state("ok") > count("END", event);
-            figure.lost += open + usize::from(is_gone || is_unscheduled || is_hollow);
-            // A second outcome of one occurrence; more beginnings than outcomes that started; more ends than beginnings.
-            let outcomes_too_many = match self.single.contains(event) {
-                true => ended.saturating_sub(1 + repeated),
-                false => {
-                    ended
-                        - rows.iter().filter(|row| row.is_final()).map(|row| row.due_at).collect::<BTreeSet<_>>().len()
-                }
-            };
-            let begins_too_many = count("BEGIN", event).saturating_sub(started + open);
-            figure.doubled += outcomes_too_many.max(begins_too_many);
+        let single: BTreeSet<Event> = keys(site, &self.single).collect();
+        let recurring: BTreeSet<Event> = keys(site, &self.recurring).collect();
+        let facts = Facts { journal: journal(site), scheduled: in_option(site), ledger: by_event(&site.ledger()) };
+        let mut figure = Figure { of: single.len() + recurring.len(), lost: self.vanished, ..Figure::default() };
+        let mut shown = 0;
+        for event in single.iter().chain(&recurring) {
+            let of_event = facts.of_event(event, recurring.contains(event), self.is_ended);
+            if of_event.wrong() > 0 && shown < 5 {
+                shown += 1;
+                facts.show(event, &of_event);
+            }
+            figure = figure.plus(of_event);
         }
-        let ours = |hook: &str, key: &str| {
-            let event = (hook.to_owned(), key.to_owned());
-            self.single.contains(&event) || self.recurring.contains(&event)
-        };
-        figure.doubled += ledger.overlaps().iter().filter(|(line, _)| ours(&line.hook, &line.key)).count();
         figure
     }
 }
 
+/// What is known when all is over.
+struct Facts {
+    journal: BTreeMap<Event, Vec<Row>>,
+    scheduled: BTreeSet<Event>,
+    ledger: BTreeMap<Event, Ledger>,
+}
+
+impl Facts {
+    fn of_event(&self, event: &Event, is_recurring: bool, is_ended: bool) -> Figure {
+        let rows = self.journal.get(event).map_or(&[][..], Vec::as_slice);
+        let lines = self.ledger.get(event).map_or(&[][..], |ledger| ledger.0.as_slice());
+        let count = |at: &str| lines.iter().filter(|line| line.at == at).count();
+        let of_state = |state: &str| rows.iter().filter(|row| row.state == state).count();
+        let repeated = rows.iter().filter(|row| row.then == "requeued").count();
+        let held = rows.iter().filter(|row| row.then == "held").count();
+        let open = of_state("claimed") + of_state("running");
+        let outcomes = rows.len() - open - of_state("skipped");
+        // Gone without an outcome, also where it was put back after one; left behind in a state that is none; or called ok
+        // although the hook did not come to its end.
+        let is_gone = match is_recurring {
+            true => !is_ended && !self.scheduled.contains(event),
+            false => outcomes + open < 1 + repeated && !self.scheduled.contains(event),
+        };
+        let is_hollow = of_state("ok") > count("END");
+        // A second outcome of one occurrence; more beginnings than outcomes of runs that started; a run beside itself.
+        let occurrences = match is_recurring {
+            true => rows.iter().filter(|row| row.is_final()).map(|row| row.due_at).collect::<BTreeSet<_>>().len(),
+            false => 1,
+        };
+        let outcomes_too_many = outcomes.saturating_sub(occurrences + repeated);
+        let begins_too_many = count("BEGIN").saturating_sub(outcomes + open);
+        let overlaps = self.ledger.get(event).map_or(0, |ledger| ledger.overlaps().len());
+        Figure {
+            lost: open + usize::from(is_gone || is_hollow),
+            doubled: outcomes_too_many.max(begins_too_many) + overlaps,
+            held,
+            repeated,
+            of: 0,
+        }
+    }
+
+    fn show(&self, event: &Event, figure: &Figure) {
+        let Figure { lost, doubled, .. } = figure;
+        eprintln!("{} {}: lost {lost}, doubled {doubled}", event.0, event.1);
+        let rows = self.journal.get(event).map_or(&[][..], Vec::as_slice);
+        for row in &rows[..rows.len().min(10)] {
+            eprintln!("  journal {row:?}");
+        }
+        let lines = self.ledger.get(event).map_or(&[][..], |ledger| ledger.0.as_slice());
+        for line in &lines[..lines.len().min(10)] {
+            eprintln!("  ledger {} {} by {} at {} ms", line.at, line.args, line.pid, line.wall_ms);
+        }
+        let is_scheduled = if self.scheduled.contains(event) { "is" } else { "is not" };
+        eprintln!("  it {is_scheduled} in the option");
+    }
+}
+
+#[derive(Debug)]
 struct Row {
+    run: String,
     state: String,
     then: String,
     due_at: i64,
+    epoch: i64,
+    pid: u32,
 }
 
 impl Row {
@@ -161,12 +237,15 @@ impl Row {
 fn journal(site: &Site) -> BTreeMap<Event, Vec<Row>> {
     let mut rows: BTreeMap<Event, Vec<Row>> = BTreeMap::new();
     for row in site
-        .sql("SELECT hook, event_key, state, `then`, due_at FROM wp_cron_runner_journal WHERE state <> 'given_back' ORDER BY id")
+        .sql("SELECT hook, event_key, run, state, `then`, due_at, epoch, pid FROM wp_cron_runner_journal WHERE state <> 'given_back' ORDER BY id")
     {
         let mut cells = row.into_iter().map(Option::unwrap_or_default);
-        let mut cell = || cells.next().expect("five columns");
+        let mut cell = || cells.next().expect("eight columns");
         let event = (cell(), cell());
-        let row = Row { state: cell(), then: cell(), due_at: cell().parse().expect("a timestamp") };
+        let number = |text: String| text.parse::<i64>().expect("a number");
+        let (run, state, then) = (cell(), cell(), cell());
+        let (due_at, epoch, pid) = (number(cell()), number(cell()), number(cell()));
+        let row = Row { run, state, then, due_at, epoch, pid: u32::try_from(pid).expect("a process number") };
         rows.entry(event).or_default().push(row);
     }
     rows
@@ -189,11 +268,30 @@ fn in_option(site: &Site) -> BTreeSet<Event> {
     events.collect()
 }
 
-fn keys(site: &Site, events: &[(&str, &Value)]) -> Vec<Event> {
-    let arguments: Vec<&Value> = events.iter().map(|(_, arguments)| *arguments).collect();
-    let code = "foreach ( json_decode( base64_decode( '%' ), true ) as $args ) { $keys[] = md5( serialize( $args ) ); }
+fn by_event(ledger: &Ledger) -> BTreeMap<Event, Ledger> {
+    let mut lines: BTreeMap<Event, Ledger> = BTreeMap::new();
+    for line in &ledger.0 {
+        lines.entry((line.hook.clone(), line.key.clone())).or_insert(Ledger(Vec::new())).0.push(line.clone());
+    }
+    lines
+}
+
+/// WordPress's keys of what was planned.
+fn keys<'a>(site: &Site, events: &'a BTreeMap<String, (String, Value)>) -> impl Iterator<Item = Event> + use<'a> {
+    let arguments: Vec<&Value> = events.values().map(|(_, arguments)| arguments).collect();
+    let code = "$keys = array();
+        foreach ( json_decode( base64_decode( '%' ), true ) as $args ) { $keys[] = md5( serialize( $args ) ); }
         echo json_encode( $keys );";
     let keys = site.php_json(&code.replace('%', &base64(json!(arguments).to_string().as_bytes())));
-    let keys = keys.as_array().expect("a list").iter().map(|key| key.as_str().expect("a key").to_owned());
-    events.iter().map(|(hook, _)| (*hook).to_owned()).zip(keys).collect()
+    let keys: Vec<Value> = keys.as_array().expect("a list").clone();
+    let keys = keys.into_iter().map(|key| key.as_str().expect("a key").to_owned());
+    events.values().map(|(hook, _)| hook.clone()).zip(keys)
+}
+
+/// Which of the events core called scheduled; none where the page did not answer.
+fn page_that_schedules(site: &Site, seconds: i64, hook: &str, label: &str, first: usize, count: usize) -> Vec<bool> {
+    let path = format!("/?fx_schedule={hook}&in={seconds}&label={label}&first={first}&n={count}");
+    let Ok(page) = http::request("GET", &site.address(), &path, &[], b"") else { return Vec::new() };
+    let answer: Value = serde_json::from_str(&page.body).unwrap_or_default();
+    answer["results"].as_array().map_or(Vec::new(), |results| results.iter().map(|done| *done == true).collect())
 }

@@ -1,5 +1,5 @@
 # Every target works on a fresh clone and first; what is missing is installed by tests/support/install.sh.
-.PHONY: build test bench demo lint lint-php test-plugin test-runner clean
+.PHONY: build test bench demo faults soak lint lint-php test-plugin test-runner clean
 
 build:
 	cargo build
@@ -32,6 +32,10 @@ bench: install-test
 	@rm -f $(target)/bench.json
 	@WP_CRON_RUNNER_BINARY=$(abspath $(target))/release/wp-cron-runner QUICK=$(QUICK) \
 		cargo test --quiet --test integration -- --ignored --nocapture --test-threads=1 bench::
+
+# Injects faults as long as they are meant, and ends with each row's figure. ROW=3 alone; BREAK=merge takes a guard away.
+faults: install-test
+	@tests/faults/run.sh
 
 .PHONY: install-test
 install-test:

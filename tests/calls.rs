@@ -83,7 +83,7 @@ fn a_copy_of_the_site_is_known_as_one() {
 }
 
 /// The header of a call as the runner signs it, `seconds` off, made by the plugin's own functions.
-fn signed(site: &Site, call: &str, body: &str, seconds: i64) -> String {
+pub fn signed(site: &Site, call: &str, body: &str, seconds: i64) -> String {
     site.php(&format!(
         "$path = '/?wp-cron-runner={call}'; $keys = \\WP_Cron_Runner\\keys(); $kid = key($keys); $ts = (string) (\\WP_Cron_Runner\\now_ms() + {seconds} * 1000);
          $once = bin2hex(random_bytes(16)); $name = \\WP_Cron_Runner\\site_name();
@@ -92,7 +92,7 @@ fn signed(site: &Site, call: &str, body: &str, seconds: i64) -> String {
     ))
 }
 
-fn call(site: &Site, call: &str, header: &str, body: &str) -> (u16, String) {
+pub fn call(site: &Site, call: &str, header: &str, body: &str) -> (u16, String) {
     let path = format!("/?wp-cron-runner={call}");
     let page = site.request("POST", &path, &[("X-WP-Cron-Runner", header)], body.as_bytes());
     (page.status, page.body)

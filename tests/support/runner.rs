@@ -97,12 +97,17 @@ impl Runner {
         self.process = Some(process);
         // What a page schedules before the first take-over is found by the next look only; a test means what comes after.
         // A busy machine may lose the first call; a site that is meant to be out of reach stays so.
-        let passing = ["\"unreachable\"", "\"error\"", "\"busy\""];
+        let passing = ["unreachable", "error", "busy"];
         let patience = Instant::now() + secs(5);
         wait_for("the first word of every site", secs(15), || {
-            let body = self.get("/v1/status").body;
-            let may_pass = Instant::now() < patience && passing.iter().any(|state| body.contains(state));
-            (!body.contains("\"starting\"") && !may_pass).then_some(())
+            let status: Value = serde_json::from_str(&self.get("/v1/status").body).expect("JSON");
+            let states: Vec<&Value> =
+                status["sites"].as_array().expect("sites").iter().map(|site| &site["state"]).collect();
+            let may_pass =
+                Instant::now() < patience && states.iter().any(|state| passing.iter().any(|word| *state == word));
+            // The list is empty at first.
+            let has_all = !states.is_empty() && states.iter().all(|state| **state != "starting");
+            (has_all && !may_pass).then_some(())
         });
     }
 
@@ -119,6 +124,11 @@ impl Runner {
     pub fn kill(&mut self) {
         self.running().kill();
         self.process = None;
+    }
+
+    /// It was killed by somebody else; `start` starts it again.
+    pub fn has_died(&mut self) -> bool {
+        self.running().ended().is_some()
     }
 
     pub fn signal(&mut self, signal: Signal) {

@@ -4,6 +4,7 @@
 //! figures; `make faults BREAK=merge` takes a guard away, and the figure must then be above 0: a checker that cannot see
 //! proves nothing. The moments are drawn from a seed, which is printed; `SEED=n` repeats it.
 
+mod aimed;
 mod proofs;
 mod writers;
 

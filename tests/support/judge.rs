@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::http;
 use super::ledger::Ledger;
+use super::runner::Runner;
 use super::site::Site;
 use super::wordpress::base64;
 
@@ -157,6 +158,26 @@ impl Plan {
             figure = figure.plus(of_event);
         }
         figure
+    }
+
+    /// The runner's own record says the same as the journal, run by run.
+    #[track_caller]
+    pub fn wait_until_told(&self, site: &Site, runner: &Runner, patience: Duration) {
+        let started = Instant::now();
+        loop {
+            let history = runner.json(&["history", "-n", "1000000"]);
+            let said: BTreeMap<&str, &str> = history
+                .as_array()
+                .expect("a list")
+                .iter()
+                .filter_map(|run| Some((run["run"].as_str()?, run["outcome"].as_str()?)))
+                .collect();
+            let rows = journal(site);
+            let untold = rows.values().flatten().find(|row| said.get(row.run.as_str()) != Some(&row.state.as_str()));
+            let Some(row) = untold else { return };
+            assert!(started.elapsed() < patience, "the history does not say so: {row:?}");
+            std::thread::sleep(Duration::from_millis(200));
+        }
     }
 }
 

@@ -6,6 +6,9 @@
 
 mod aimed;
 mod proofs;
+mod runner_kills;
+mod storm;
+mod worker_kills;
 mod writers;
 
 use std::fmt::Display;
@@ -31,6 +34,10 @@ impl Random {
         let given = std::env::var("SEED").ok().map(|text| text.parse().expect("SEED is a number"));
         let clock = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |now| u64::from(now.subsec_nanos()));
         let seed = given.unwrap_or_else(clock);
+        Random::from_seed(seed)
+    }
+
+    pub fn from_seed(seed: u64) -> Random {
         Random { seed, state: seed }
     }
 

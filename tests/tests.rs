@@ -12,7 +12,6 @@ mod commands;
 mod control;
 mod corrupt;
 mod faults;
-mod kills;
 mod layers;
 mod limits;
 mod locks;

@@ -1,7 +1,6 @@
 //! PHP as a process for every call: its words, its user, its end, and what stands in front of it.
 
 mod door;
-mod kills;
 mod users;
 
 use std::fs;

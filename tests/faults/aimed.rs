@@ -27,13 +27,7 @@ fn aimed_kills(site: &Site, trigger: Trigger, least: usize) -> (Figure, Hits) {
 
 /// Arms a point, lets events come by, and waits until it was hit.
 fn aim(site: &Site, runner: &mut Runner, plan: &mut Plan, point: Point, victim: Victim) {
-    // Only a death gives something to settle, or to give back.
-    match point {
-        Point::InSettle => site.arm(Point::InsideHook, Victim::Worker, runner),
-        Point::InGiveBack => site.arm(Point::Claimed, Victim::Worker, runner),
-        _ => {}
-    }
-    site.arm(point, victim, runner);
+    site.arm_with_cause(point, victim, runner);
     // With two lanes a batch of two: the end of the first and the start of the second are one commit.
     let scheduled = plan.schedule_by_page(site, "fx_ok", "aimed", 10);
     assert_eq!(scheduled, 10, "a page view schedules");

@@ -106,6 +106,23 @@ impl Plan {
         done.map(|(i, _)| self.expect_one(hook, &json!([label, first + i]))).count()
     }
 
+    /// So many page views at once, each of which schedules `count`.
+    pub fn schedule_by_pages(&mut self, site: &Site, pages: usize, hook: &str, label: &str, count: usize) {
+        let first = self.pages;
+        self.pages += pages * count;
+        let results: Vec<Vec<bool>> = std::thread::scope(|scope| {
+            let view =
+                |page| scope.spawn(move || page_that_schedules(site, 0, hook, label, first + page * count, count));
+            let views: Vec<_> = (0..pages).map(view).collect();
+            views.into_iter().map(|view| view.join().expect("a page view")).collect()
+        });
+        for (page, results) in results.iter().enumerate() {
+            for (i, _) in results.iter().enumerate().filter(|(_, done)| **done) {
+                self.expect(hook, &json!([label, first + page * count + i]));
+            }
+        }
+    }
+
     /// `wp_schedule_event`, first due `seconds` from now.
     pub fn recurring(&mut self, site: &Site, seconds: i64, schedule: &str, hook: &str, arguments: &Value) {
         site.schedule_recurring(seconds, schedule, hook, arguments);

@@ -47,6 +47,19 @@ impl Ledger {
         self.0.iter().filter(|line| line.at == at && line.hook == hook).collect()
     }
 
+    /// Processes that are inside a hook, as far as the lines tell.
+    pub fn open(&self) -> Vec<u32> {
+        let mut open = Vec::new();
+        for line in &self.0 {
+            match line.at.as_str() {
+                "BEGIN" => open.push(line.pid),
+                "END" => open.retain(|pid| *pid != line.pid),
+                _ => {}
+            }
+        }
+        open
+    }
+
     /// Pairs of runs of the same event (hook and arguments) of which the second began before the first had ended. A run
     /// without an END, because its process died, counts as the moment of its beginning.
     pub fn overlaps(&self) -> Vec<(Line, Line)> {
@@ -67,16 +80,28 @@ impl Ledger {
 
 impl Site {
     pub fn ledger(&self) -> Ledger {
-        let text =
-            fs::read(self.dir.join(&format!("{}.ledger", self.name))).expect("the ledger; a site with the fixture");
-        Ledger(
-            text.split(|byte| *byte == b'\n')
-                .filter(|line| !line.is_empty())
-                .map(|line| {
-                    serde_json::from_slice(line)
-                        .unwrap_or_else(|error| panic!("ledger: {error}: {}", String::from_utf8_lossy(line)))
-                })
-                .collect(),
-        )
+        parse(&self.ledger_text())
     }
+
+    /// Its last lines, where it has grown long.
+    pub fn ledger_end(&self) -> Ledger {
+        let text = self.ledger_text();
+        let cut = text.len().saturating_sub(16_384);
+        let first =
+            if cut == 0 { 0 } else { text[cut..].iter().position(|byte| *byte == b'\n').map_or(cut, |at| cut + at) };
+        parse(&text[first..])
+    }
+
+    fn ledger_text(&self) -> Vec<u8> {
+        fs::read(self.dir.join(&format!("{}.ledger", self.name))).expect("the ledger; a site with the fixture")
+    }
+}
+
+fn parse(text: &[u8]) -> Ledger {
+    let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    let parse = |line| {
+        serde_json::from_slice(line)
+            .unwrap_or_else(|error| panic!("ledger: {error}: {}", String::from_utf8_lossy(line)))
+    };
+    Ledger(lines.map(parse).collect())
 }

@@ -140,6 +140,16 @@ impl Site {
         fs::rename(&new, self.armed(point)).expect("an armed point");
     }
 
+    /// Only a death gives something to settle, or to give back: then a worker dies first.
+    pub fn arm_with_cause(&self, point: Point, victim: Victim, runner: &Runner) {
+        match point {
+            Point::InSettle => self.arm(Point::InsideHook, Victim::Worker, runner),
+            Point::InGiveBack => self.arm(Point::Claimed, Victim::Worker, runner),
+            _ => {}
+        }
+        self.arm(point, victim, runner);
+    }
+
     pub fn is_armed(&self, point: Point) -> bool {
         self.armed(point).exists()
     }

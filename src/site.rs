@@ -261,10 +261,7 @@ impl State {
         self.call_succeeded(&seen);
         self.looked = Some(now);
         self.busy.clear();
-        // What was open and is not any more has ended, and only `settle` tells how.
-        let gone: Vec<Open> =
-            self.foreign_open().filter(|old| !open.iter().any(|row| row.run == old.run)).cloned().collect();
-        self.found_open(now, open.into_iter().chain(gone).collect());
+        self.found_open(now, open);
         self.see(now, self.call, seen);
     }
 
@@ -287,8 +284,12 @@ impl State {
         self.not_before = 0;
     }
 
-    /// Rows that are open, by a look or a run: news is asked about in a second, the rest in its own time.
-    fn found_open(&mut self, now: i64, open: Vec<Open>) {
+    /// Rows that are open, by a look or a run: news is asked about in a second, the rest in its own time. What was open and
+    /// is not any more has ended, and only `settle` tells how.
+    fn found_open(&mut self, now: i64, mut open: Vec<Open>) {
+        let gone = |old: &&Open| !open.iter().any(|row| row.run == old.run);
+        let gone: Vec<Open> = self.foreign_open().filter(gone).cloned().collect();
+        open.extend(gone);
         let is_known = open.iter().all(|row| self.open.iter().any(|known| known.run == row.run));
         if !is_known {
             self.settle_step = SECOND;

@@ -299,6 +299,15 @@ fn a_lower_epoch_means_to_take_over_anew() {
 }
 
 #[test]
+fn a_run_that_ended_unseen_is_asked_about_also_where_another_run_tells_what_is_open() {
+    let mut state = owner(None);
+    state.looked(T, Seen::default(), vec![open("R", "left by another runner")]);
+    let sent = state.run_started(T);
+    state.run_ended(T, RunEnd { sent, claimed: 1, open: vec![open("S", "another")], ..RunEnd::default() });
+    assert_eq!(state.foreign_open().map(|row| row.run.as_str()).collect::<Vec<_>>(), ["S", "R"]);
+}
+
+#[test]
 fn a_run_that_was_open_and_is_not_any_more_is_asked_about() {
     let mut state = fresh();
     state.taken(T, 7, Seen::default(), vec![open("R", "old")]);

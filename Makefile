@@ -37,6 +37,10 @@ bench: install-test
 faults: install-test
 	@tests/faults/run.sh
 
+# Everything at random for MINUTES=10, from SEED=n where given.
+soak: install-test
+	@SOAK_MINUTES="$${MINUTES:-10}" ROW=soak tests/faults/run.sh
+
 .PHONY: install-test
 install-test:
 	@tests/support/install.sh test

@@ -7,6 +7,7 @@
 mod aimed;
 mod proofs;
 mod runner_kills;
+mod soak;
 mod storm;
 mod worker_kills;
 mod writers;

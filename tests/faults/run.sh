@@ -16,7 +16,7 @@ if [ -n "${BREAK:-}" ]; then
 	fi
 elif [ -n "${ROW:-}" ]; then
 	filter="::row_${ROW}_"
-	known=$(grep -oh 'fn row_[0-9a-z]*_' tests/faults/*.rs | sed 's/^fn row_//; s/_$//' | sort -nu)
+	known=$(grep -oh 'fn row_[0-9a-z]*_' tests/faults/*.rs | sed 's/^fn row_//; s/_$//' | sort -uV)
 	if ! grep -qxF -- "$ROW" <<<"$known"; then
 		echo "no row is called \`$ROW\`; there are: $(paste -sd ' ' <<<"$known")" >&2
 		exit 2
@@ -28,9 +28,9 @@ trap 'rm -f "$FAULTS_FIGURES"' EXIT
 export FAULTS=full FAULTS_FIGURES
 code=0
 if cargo nextest --version >/dev/null 2>&1; then
-	cargo nextest run --config-file tests/nextest.toml --profile faults --no-fail-fast "$filter" || code=$?
+	cargo nextest run --config-file tests/nextest.toml --profile faults --no-fail-fast --run-ignored all "$filter" || code=$?
 else
-	cargo test --test integration -- "$filter" || code=$?
+	cargo test --test integration -- --include-ignored "$filter" || code=$?
 fi
 echo
 sort -V "$FAULTS_FIGURES"

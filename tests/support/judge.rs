@@ -11,6 +11,7 @@ use super::http;
 use super::ledger::Ledger;
 use super::runner::Runner;
 use super::site::Site;
+use super::wait::wait_for;
 use super::wordpress::base64;
 
 /// An event: hook and WordPress's key of its arguments.
@@ -134,12 +135,17 @@ impl Plan {
         let scheduled = in_option(site);
         self.vanished = keys(site, &self.recurring).filter(|event| !scheduled.contains(event)).count();
         self.is_ended = true;
-        for (hook, arguments) in self.recurring.values() {
-            let arguments = base64(arguments.to_string().as_bytes());
-            site.php(&format!(
-                "wp_clear_scheduled_hook( '{hook}', json_decode( base64_decode( '{arguments}' ), true ) );"
-            ));
-        }
+        let recurring: BTreeSet<Event> = keys(site, &self.recurring).collect();
+        // As in core, who unschedules an occurrence that is claimed at this moment leaves the one that comes next.
+        wait_for("the end of the recurring events", Duration::from_secs(30), || {
+            for (hook, arguments) in self.recurring.values() {
+                let arguments = base64(arguments.to_string().as_bytes());
+                site.php(&format!(
+                    "wp_clear_scheduled_hook( '{hook}', json_decode( base64_decode( '{arguments}' ), true ) );"
+                ));
+            }
+            recurring.is_disjoint(&in_option(site)).then_some(())
+        });
     }
 
     /// Waits until every single event has left the option and the journal shows nothing open. In vain is an answer too:
@@ -192,7 +198,15 @@ impl Plan {
             let rows = journal(site);
             let untold = rows.values().flatten().find(|row| said.get(row.run.as_str()) != Some(&row.state.as_str()));
             let Some(row) = untold else { return };
-            assert!(started.elapsed() < patience, "the history does not say so: {row:?}");
+            if started.elapsed() >= patience {
+                let log = runner.log();
+                let of_run: Vec<&str> = log.lines().filter(|line| line.contains(&row.run)).collect();
+                let last: Vec<&str> = log.lines().rev().take(60).collect();
+                panic!(
+                    "the history does not say so: {row:?}\n{of_run:#?}\n{:#?}",
+                    last.iter().rev().collect::<Vec<_>>()
+                );
+            }
             std::thread::sleep(Duration::from_millis(200));
         }
     }

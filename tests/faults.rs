@@ -6,6 +6,7 @@
 
 mod aimed;
 mod endings;
+mod php_fpm;
 mod proofs;
 mod runner_kills;
 mod soak;

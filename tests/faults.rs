@@ -5,6 +5,7 @@
 //! proves nothing. The moments are drawn from a seed, which is printed; `SEED=n` repeats it.
 
 mod aimed;
+mod database;
 mod endings;
 mod php_fpm;
 mod proofs;

@@ -6,6 +6,7 @@
 
 mod aimed;
 mod database;
+mod drain;
 mod endings;
 mod php_fpm;
 mod proofs;

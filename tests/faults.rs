@@ -8,6 +8,7 @@ mod aimed;
 mod database;
 mod drain;
 mod endings;
+mod fence;
 mod php_fpm;
 mod proofs;
 mod runner_kills;

@@ -31,11 +31,8 @@ fn a_second_runner_with_a_state_of_its_own_stands_by() {
     site.schedule_in(1, "fx_ok", &json!(["first"]));
     wait_for("the first runner's run", secs(10), || site.ledger().end_of("fx_ok"));
     // The same key, another state directory: what happens when a server is cloned.
-    let second = Runner::builder(&site).without_plugin().prepare();
-    let key = |runner: &Runner| runner.dir.join("home").join(format!("{}.key", site.name));
-    std::fs::copy(key(&first), key(&second)).expect("the key");
-    crate::support::account::give_to(crate::support::account::SITE, &second.dir.join("home"));
-    let mut second = second;
+    let mut second = Runner::builder(&site).without_plugin().prepare();
+    second.take_key_of(&first, &site);
     second.start();
     let view = wait_for("standby", secs(15), || {
         let view = second.json(&["status"])["sites"][0].clone();

@@ -212,6 +212,13 @@ impl Runner {
         account::give_to(account::SITE, &self.home());
     }
 
+    /// As where a server was cloned: the same key, and a state of its own.
+    pub fn take_key_of(&self, other: &Runner, site: &Site) {
+        let key = |runner: &Runner| runner.home().join(format!("{}.key", site.name));
+        fs::copy(key(other), key(self)).expect("the key");
+        account::give_to(account::SITE, &self.home());
+    }
+
     /// Configuration, keys and state. The binary beside it is a hard link, which must stay its maker's.
     pub fn home(&self) -> PathBuf {
         self.dir.join("home")

@@ -119,7 +119,7 @@ impl Plan {
         });
         for (page, results) in results.iter().enumerate() {
             for (i, _) in results.iter().enumerate().filter(|(_, done)| **done) {
-                self.expect(hook, &json!([label, first + page * count + i]));
+                self.expect_one(hook, &json!([label, first + page * count + i]));
             }
         }
     }

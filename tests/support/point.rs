@@ -118,8 +118,9 @@ impl Site {
         let before = |point: Point, file: &str, text: &str| self.change_plugin(file, text, &(call(point) + text));
         let claimed = format!("if ( $claimed['rows'] ) {{ {} }}\n$this->report_claim(", call(Point::Claimed));
         self.change_plugin("execute.php", "$this->report_claim(", &claimed);
-        let start = format!("if ( $started ) {{ {} }}\n$db->commit();", call(Point::BeforeStart));
-        self.change_plugin("execute.php", "$db->commit();", &start);
+        let start =
+            format!("if ( $started && $is_both ) {{ {} }}\n$is_both && $db->commit();", call(Point::BeforeStart));
+        self.change_plugin("execute.php", "$is_both && $db->commit();", &start);
         before(Point::Started, "execute.php", "Death::expect_none();");
         before(Point::HookEnded, "execute.php", "$this->end( $error");
         self.enter_plugin("settle.php", &["function end_dead_run("], &call(Point::InSettle));

@@ -120,8 +120,7 @@ final class Batch {
 		if ( $lock === $this->holding ) {
 			return true;
 		}
-		$this->let_go();
-		$this->holding = $this->locks->take( array( $lock ) ) ? $lock : '';
+		$this->holding = $this->locks->swap( $this->holding, $lock ) ? $lock : '';
 		return '' !== $this->holding;
 	}
 

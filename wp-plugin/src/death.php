@@ -89,6 +89,20 @@ final class Death {
 }
 
 /**
+ * How many statements were sent over the connection of $wpdb, by whomever; null where nobody counts (mysqlnd does). Where a
+ * hook has sent none, it has left nothing behind, and two round trips are saved.
+ */
+function statements_sent(): ?int {
+	global $wpdb;
+	if ( ! $wpdb->dbh instanceof \mysqli || ! function_exists( 'mysqli_get_connection_stats' ) ) {
+		return null;
+	}
+	$stats = mysqli_get_connection_stats( $wpdb->dbh );
+	$sent  = (int) ( $stats['com_query'] ?? 0 ) + (int) ( $stats['com_stmt_execute'] ?? 0 );
+	return $sent > 0 ? $sent : null;
+}
+
+/**
  * Takes back what a hook left behind on $wpdb: an open transaction, autocommit off, locked tables. Else it would hold its rows
  * until the process ends, and the next event of the batch would write into a transaction that nobody commits.
  *

@@ -224,6 +224,7 @@ final class Execution {
 		$this->running           = $row;
 		$this->running['queries'] = (int) $wpdb->num_queries;
 		$this->running['since']  = hrtime( true );
+		$this->running['sent']   = statements_sent();
 		Death::expect_none();
 		if ( function_exists( 'memory_reset_peak_usage' ) ) {
 			memory_reset_peak_usage();
@@ -246,7 +247,8 @@ final class Execution {
 			continue;
 		}
 		$this->tell_untold();
-		$left = end_open_transaction();
+		$sent = statements_sent();
+		$left = null !== $sent && ( $this->running['sent'] ?? null ) === $sent ? '' : end_open_transaction();
 		if ( '' !== $left ) {
 			$note = trim( "$note $left" );
 		}
@@ -322,17 +324,18 @@ final class Execution {
 			}
 			return $next ? $this->commit_end( $next ) : false;
 		}
-		$db->begin();
+		$is_both = $ended && $next; // One statement alone is a transaction by itself.
 		try {
+			$is_both && $db->begin();
 			if ( $ended ) {
 				$counted = move_row( $db, $ended[0]['run'], 'running', $ended[1], $ended[2] );
 			}
 			if ( $next ) {
 				$started = move_row( $db, $next['run'], 'claimed', 'running', array( 'started_ms' => $next['started_ms'] ) );
 			}
-			$db->commit();
+			$is_both && $db->commit();
 		} catch ( \Throwable $e ) {
-			$db->rollback();
+			$is_both && $db->rollback();
 			throw $e;
 		}
 		$this->ended = null;

@@ -45,6 +45,14 @@ abstract class Locks {
 	abstract public function release( array $names ): void;
 
 	/**
+	 * Gives one lock back (or none: '') and takes another.
+	 */
+	public function swap( string $old, string $new ): bool {
+		$this->release( array_filter( array( $old ) ) );
+		return (bool) $this->take( array( $new ) );
+	}
+
+	/**
 	 * Is the lock held by any process?
 	 */
 	abstract public function is_held( string $name ): bool;
@@ -94,6 +102,17 @@ final class Session_Locks extends Locks {
 	 */
 	public function release( array $names ): void {
 		$this->ask( 'RELEASE_LOCK(?)', $names );
+	}
+
+	/**
+	 * One round trip for both: between two events of a batch it is the dearest part.
+	 */
+	public function swap( string $old, string $new ): bool {
+		if ( '' === $old ) {
+			return (bool) $this->take( array( $new ) );
+		}
+		$row = (array) $this->db->row( 'SELECT RELEASE_LOCK(?) AS old, GET_LOCK(?, 0) AS new', array( $old, $new ) );
+		return '1' === (string) ( $row['new'] ?? '' );
 	}
 
 	/**

@@ -10,6 +10,7 @@ mod drain;
 mod endings;
 mod fence;
 mod php_fpm;
+mod floods;
 mod proofs;
 mod runner_kills;
 mod soak;

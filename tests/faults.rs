@@ -10,6 +10,8 @@ mod drain;
 mod endings;
 mod fence;
 mod php_fpm;
+mod answers;
+mod door;
 mod floods;
 mod proofs;
 mod runner_kills;

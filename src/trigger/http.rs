@@ -3,6 +3,7 @@
 
 use std::error::Error as _;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,9 +27,13 @@ pub struct Client {
     basic_auth: Option<Password>,
 }
 
-pub struct Stream {
-    response: Option<Response>,
-    head: Option<Head>,
+/// The request is on its way from the first `next` on: who waits for a head can do something else meanwhile, as for a body.
+pub struct Stream(State);
+
+enum State {
+    Sent(Pin<Box<dyn Future<Output = Result<Response, reqwest::Error>> + Send>>),
+    Body(Response),
+    Over,
 }
 
 impl Client {
@@ -66,7 +71,7 @@ impl Client {
         Ok(Self { site: site.clone(), client, url, basic_auth: basic_auth.clone() })
     }
 
-    pub async fn send(&self, request: Request) -> Result<Stream, EndOfStream> {
+    pub fn send(&self, request: Request) -> Stream {
         let mut url = self.url.clone();
         url.set_path(request.path_and_query.split('?').next().unwrap_or("/"));
         url.set_query(Some(&request.query));
@@ -76,30 +81,28 @@ impl Client {
             .header(header::CONTENT_TYPE, "application/json")
             .header(HEADER, request.signature)
             .body(request.body);
-        self.answered(builder).await
+        self.stream(builder)
     }
 
     /// Core's own file, where no plugin is: it takes its own lock.
-    pub async fn get_wp_cron_php(&self) -> Result<Stream, EndOfStream> {
+    pub fn get_wp_cron_php(&self) -> Stream {
         let mut url = self.url.clone();
         url.set_path(&format!("{}/wp-cron.php", self.site.url.path().trim_end_matches('/')));
         url.set_query(Some("doing_wp_cron"));
-        self.answered(self.client.get(url)).await
+        self.stream(self.client.get(url))
     }
 
-    async fn answered(&self, builder: RequestBuilder) -> Result<Stream, EndOfStream> {
+    fn stream(&self, builder: RequestBuilder) -> Stream {
         let mut builder = builder.header(header::HOST, &self.site.host);
         if let Some(auth) = &self.basic_auth {
             let (user, password) = auth.expose().split_once(':').unwrap_or_default();
             builder = builder.basic_auth(user, Some(password));
         }
-        let response = builder.send().await.map_err(|error| explain(&error))?;
-        let head = head_of(&response).map_err(EndOfStream::Nothing)?;
-        Ok(Stream { response: Some(response), head: Some(head) })
+        Stream(State::Sent(Box::pin(builder.send())))
     }
 }
 
-fn head_of(response: &Response) -> Result<Head, Failure> {
+fn with_head(response: Response) -> Result<(Head, Response), EndOfStream> {
     let mut head = Head { status: response.status().as_u16(), ..Head::default() };
     let mut length = 0;
     for (name, value) in response.headers() {
@@ -109,23 +112,30 @@ fn head_of(response: &Response) -> Result<Head, Failure> {
         }
     }
     if length > LONGEST_HEAD {
-        return Err(Failure::Misconfigured("its answer has more than 64 KiB of headers".into()));
+        return Err(EndOfStream::Nothing(Failure::Misconfigured("its answer has more than 64 KiB of headers".into())));
     }
-    Ok(head)
+    Ok((head, response))
 }
 
 impl Stream {
     pub async fn next(&mut self) -> Chunk {
-        if let Some(head) = self.head.take() {
-            return Chunk::Head(head);
-        }
-        let Some(response) = &mut self.response else {
-            return Chunk::End(EndOfStream::Reset("the answer is over".into()));
-        };
-        match response.chunk().await {
-            Ok(Some(bytes)) => Chunk::Body(bytes.to_vec()),
-            Ok(None) => Chunk::End(EndOfStream::HttpEnd { status: response.status().as_u16() }),
-            Err(error) => Chunk::End(EndOfStream::Reset(causes(&error))),
+        match &mut self.0 {
+            State::Sent(sent) => match sent.await.map_err(|error| explain(&error)).and_then(with_head) {
+                Ok((head, response)) => {
+                    self.0 = State::Body(response);
+                    Chunk::Head(head)
+                }
+                Err(end) => {
+                    self.0 = State::Over;
+                    Chunk::End(end)
+                }
+            },
+            State::Body(response) => match response.chunk().await {
+                Ok(Some(bytes)) => Chunk::Body(bytes.to_vec()),
+                Ok(None) => Chunk::End(EndOfStream::HttpEnd { status: response.status().as_u16() }),
+                Err(error) => Chunk::End(EndOfStream::Reset(causes(&error))),
+            },
+            State::Over => Chunk::End(EndOfStream::Reset("the answer is over".into())),
         }
     }
 }

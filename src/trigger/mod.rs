@@ -166,7 +166,7 @@ impl Trigger {
         let reader = FrameReader::new(key.clone(), nonce.clone());
         let source = match self {
             Self::FastCgi(client) => client.send(&request).await.map(Source::FastCgi),
-            Self::Http(client) => client.send(request).await.map(Source::Http),
+            Self::Http(client) => Ok(Source::Http(client.send(request))),
             Self::WpCli(client) => client.send(call, &request, place).map(Source::WpCli),
         };
         Answer::new(nonce, sent_ms, reader, source)

@@ -107,13 +107,9 @@ pub async fn run(site: &Arc<Site>, lock: Option<&File>) -> PassEnd {
 
 /// As core's own page views do it, but that the answer is waited for and read.
 async fn over_http(site: &Arc<Site>, door: &config::Http, output: &mut Output) -> PassEnd {
-    let sent = match http::Client::new(site, door) {
-        Ok(client) => client.get_wp_cron_php().await,
-        Err(failure) => Err(EndOfStream::Nothing(failure)),
-    };
-    let mut stream = match sent {
-        Ok(stream) => stream,
-        Err(end) => return PassEnd::failed(end.failure()),
+    let mut stream = match http::Client::new(site, door) {
+        Ok(client) => client.get_wp_cron_php(),
+        Err(failure) => return PassEnd::failed(failure),
     };
     let mut head = None;
     let end = loop {

@@ -13,6 +13,7 @@ mod php_fpm;
 mod answers;
 mod door;
 mod floods;
+mod hung;
 mod proofs;
 mod runner_kills;
 mod soak;

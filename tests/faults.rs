@@ -19,6 +19,7 @@ mod runner_kills;
 mod soak;
 mod storm;
 mod worker_kills;
+mod signatures;
 mod writers;
 
 use std::fmt::Display;

@@ -16,6 +16,7 @@
 //! `KEEP_TEST_DIRS=1` leaves the directories for a look afterwards.
 
 pub mod account;
+pub mod clock;
 pub mod guard;
 pub mod http;
 pub mod judge;
@@ -34,6 +35,7 @@ pub mod tls;
 pub mod wait;
 pub mod wordpress;
 
+pub use clock::Clock;
 pub use guard::Guard;
 pub use judge::{Figure, Plan};
 pub use ledger::Ledger;

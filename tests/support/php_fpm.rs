@@ -16,6 +16,7 @@ const TEMPLATE: &str = include_str!("conf/php-fpm.conf");
 pub struct PhpFpm {
     process: Process,
     configuration: PathBuf,
+    environment: Vec<(&'static str, String)>,
     pub socket: PathBuf,
     tcp: Option<Port>,
 }
@@ -27,6 +28,8 @@ pub struct Settings<'a> {
     pub ini: &'a [(String, String)],
     /// Lines of the pool as php-fpm reads them, such as `request_terminate_timeout = 3s`.
     pub lines: &'a [String],
+    /// Of the process itself; its workers see it with `clear_env = no`.
+    pub environment: Vec<(&'static str, String)>,
 }
 
 impl PhpFpm {
@@ -35,8 +38,9 @@ impl PhpFpm {
         let tcp = settings.tcp.then(Port::take);
         let configuration = dir.join("php-fpm.conf");
         fs::write(&configuration, configuration_text(dir, &socket, tcp.as_ref(), settings)).expect("php-fpm.conf");
-        let process = spawn(&configuration);
-        let mut php_fpm = PhpFpm { process, configuration, socket, tcp };
+        let environment = settings.environment.clone();
+        let process = spawn(&configuration, &environment);
+        let mut php_fpm = PhpFpm { process, configuration, environment, socket, tcp };
         php_fpm.wait_until_it_listens();
         php_fpm
     }
@@ -79,7 +83,7 @@ impl PhpFpm {
     /// After `stop`, at the same addresses.
     pub fn start_again(&mut self) {
         let _ = fs::remove_file(&self.socket);
-        self.process = spawn(&self.configuration);
+        self.process = spawn(&self.configuration, &self.environment);
         self.wait_until_it_listens();
     }
 
@@ -91,8 +95,9 @@ impl PhpFpm {
     }
 }
 
-fn spawn(configuration: &Path) -> Process {
+fn spawn(configuration: &Path, environment: &[(&'static str, String)]) -> Process {
     let mut command = Command::new(binary());
+    command.envs(environment.iter().map(|(name, value)| (name, value)));
     command.args(["--nodaemonize", "--fpm-config"]).arg(configuration);
     if is_root() {
         command.arg("--allow-to-run-as-root");

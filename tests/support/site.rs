@@ -6,6 +6,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use super::account::{self, succeed};
+use super::clock::Clock;
 use super::mariadb::MariaDb;
 use super::nginx::{self, Nginx};
 use super::php_fpm::{self, PhpFpm};
@@ -39,6 +40,8 @@ pub struct Site {
     pub certificate: Option<Certificate>,
     pub basic_auth: Option<(String, String)>,
     pub(super) ini: Vec<(String, String)>,
+    /// PHP's, where it was asked for.
+    pub clock: Option<Clock>,
     port: Port,
     pub dir: TestDir,
 }
@@ -60,6 +63,7 @@ impl Site {
             wp_config: Vec::new(),
             php_fpm_lines: Vec::new(),
             nginx_lines: Vec::new(),
+            clock: false,
         }
     }
 
@@ -92,6 +96,7 @@ pub struct Builder {
     wp_config: Vec<String>,
     php_fpm_lines: Vec<String>,
     nginx_lines: Vec<String>,
+    clock: bool,
 }
 
 impl Builder {
@@ -175,6 +180,12 @@ impl Builder {
         self
     }
 
+    /// PHP goes by a clock of the test's own.
+    pub fn clock(mut self) -> Self {
+        self.clock = true;
+        self.php_fpm_line("clear_env = no")
+    }
+
     /// No fixture hooks, no ledger.
     pub fn without_fixture(mut self) -> Self {
         self.fixture = false;
@@ -205,9 +216,16 @@ impl Builder {
         account::give_to(account::SITE, &path.join("wp-content"));
         account::give_to(account::SITE, &path.join("wp-config.php"));
 
+        let clock = self.clock.then(|| Clock::new(dir.path()));
         let php_fpm = PhpFpm::start(
             dir.path(),
-            &php_fpm::Settings { workers: self.workers, tcp: self.tcp, ini: &self.ini, lines: &self.php_fpm_lines },
+            &php_fpm::Settings {
+                workers: self.workers,
+                tcp: self.tcp,
+                ini: &self.ini,
+                lines: &self.php_fpm_lines,
+                environment: clock.as_ref().map(|clock| clock.environment().to_vec()).unwrap_or_default(),
+            },
         );
         let fastcgi = if self.tcp { PathBuf::from(php_fpm.tcp_address()) } else { php_fpm.socket.clone() };
         let nginx = Nginx::start(
@@ -232,6 +250,7 @@ impl Builder {
             certificate,
             basic_auth: self.basic_auth,
             ini: self.ini,
+            clock,
             port,
             dir,
         }

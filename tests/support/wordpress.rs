@@ -63,7 +63,10 @@ impl Site {
     /// PHP with the site's settings and compiled files of its own, which halves WordPress's start.
     pub fn php_command(&self) -> Command {
         let compiled = self.dir.join("opcache");
-        let mut command = command_as(account::SITE, "php");
+        let mut command = match &self.clock {
+            Some(clock) => clock.command("php"),
+            None => command_as(account::SITE, "php"),
+        };
         command.env("HOME", self.dir.path()).current_dir(self.dir.path());
         command.args(["-d", "opcache.enable_cli=1", "-d"]).arg(format!("opcache.file_cache={}", compiled.display()));
         for (name, value) in &self.ini {

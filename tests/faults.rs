@@ -14,6 +14,7 @@ mod answers;
 mod door;
 mod floods;
 mod hung;
+mod names;
 mod proofs;
 mod runner_kills;
 mod soak;

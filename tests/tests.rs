@@ -25,6 +25,7 @@ mod real_parts;
 mod refusals;
 mod reload;
 mod safety;
+mod stream;
 mod support;
 mod wp_cli;
 mod wp_cron_php;

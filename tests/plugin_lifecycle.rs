@@ -90,7 +90,7 @@ fn install_twice_changes_nothing_and_status_tells() {
 }
 
 /// By hand, as from a zip: the folder under plugins, activated; no loader in mu-plugins.
-fn started_with_a_normal_plugin(site: &Site) -> Runner {
+pub fn started_with_a_normal_plugin(site: &Site) -> Runner {
     let mut runner = Runner::builder(site).prepare();
     let content = site.path.join("wp-content");
     std::fs::rename(content.join("mu-plugins/wp-cron-runner"), content.join("plugins/wp-cron-runner")).expect("moved");

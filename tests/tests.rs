@@ -27,5 +27,6 @@ mod reload;
 mod safety;
 mod stream;
 mod support;
+mod updates;
 mod wp_cli;
 mod wp_cron_php;

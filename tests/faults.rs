@@ -15,6 +15,7 @@ mod by_hand;
 pub mod door;
 mod floods;
 mod hung;
+mod jumps;
 mod names;
 mod neighbours;
 mod proofs;

@@ -5,25 +5,25 @@
 //! proves nothing. The moments are drawn from a seed, which is printed; `SEED=n` repeats it.
 
 mod aimed;
+mod answers;
+mod by_hand;
 mod database;
+pub mod door;
 mod drain;
 mod endings;
 mod fence;
-mod php_fpm;
-mod answers;
-mod by_hand;
-pub mod door;
 mod floods;
 mod hung;
 mod jumps;
 mod names;
 mod neighbours;
+mod php_fpm;
 mod proofs;
 mod runner_kills;
+mod signatures;
 mod soak;
 mod storm;
 mod worker_kills;
-mod signatures;
 mod writers;
 
 use std::fmt::Display;

@@ -13,7 +13,7 @@ fn row_31_quick_sites_do_not_wait_for_a_slow_one() {
     let names: Vec<String> = (0..times(2, 10)).map(|i| format!("quick-{i}")).collect();
     let quick: Vec<Site> = names.iter().map(|name| Site::builder().name(name).sqlite().workers(3).start()).collect();
     // As many places as the slow site has lanes, and two for all the others.
-    let builder = quick.iter().fold(Runner::builder(&slow), |builder, site| builder.and(site));
+    let builder = quick.iter().fold(Runner::builder(&slow), crate::support::runner::Builder::and);
     let places = format!("max_parallel = {}", lanes + 2);
     let runner = builder.runner_line(&places).site_line(&format!("rescan = \"2s\"\nlanes = {lanes}")).start();
 

@@ -139,6 +139,7 @@ fn server(
         since: Some(clock::rfc3339(clock::now_ms())),
         listen: listen.to_string(),
         configuration: api::Configuration::default(),
+        not_ready: Vec::new(),
     };
     Server { runner, listen, control, loaded, published, orders, history_file, doors: Mutex::default() }
 }

@@ -21,6 +21,9 @@ pub struct Runner {
     pub listen: String,
     #[serde(default)]
     pub configuration: Configuration,
+    /// Why nothing, or nothing on some site, can be started.
+    #[serde(default)]
+    pub not_ready: Vec<String>,
 }
 
 /// The configuration that is in force, and what kept a newer one from it.

@@ -22,6 +22,7 @@ use super::{Runner, Status, signed};
 use crate::history::sqlite::Reader;
 use crate::history::{Filter, RunRecord};
 use crate::protocol::{Error, LONGEST_BODY};
+use crate::scheduler::Published;
 
 const HEAD_LIMIT: Duration = Duration::from_secs(10);
 
@@ -95,8 +96,8 @@ async fn ready(State(server): Shared) -> Response {
 
 async fn status(State(server): Shared) -> Response {
     let configuration = server.loaded.borrow().configuration.clone();
-    let runner = Runner { configuration, ..server.runner.clone() };
-    let sites = server.published.borrow().sites.clone();
+    let Published { sites, not_ready } = server.published.borrow().clone();
+    let runner = Runner { configuration, not_ready, ..server.runner.clone() };
     Json(json!(Status { runner: &runner, sites: &sites })).into_response()
 }
 
@@ -208,6 +209,7 @@ mod tests {
             since: None,
             listen: listen.to_string(),
             configuration: super::super::Configuration::default(),
+            not_ready: Vec::new(),
         };
         let control = Key::from_hex(&KEY.replace('0', "7")).unwrap();
         let history_file = folder.path().join("history.sqlite");

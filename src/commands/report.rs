@@ -71,6 +71,9 @@ fn status_text(config: &Config, reply: &StatusReply) -> String {
     if let Some(problem) = &runner.configuration.error {
         out += &format!("the configuration was not reloaded: {}\n", text::safe_cut(problem, 2000));
     }
+    for reason in &runner.not_ready {
+        out += &format!("not ready: {}\n", text::safe_cut(reason, 2000));
+    }
     out + "\n" + &sites_table(&reply.sites) + &remarks(&reply.sites)
 }
 
@@ -106,6 +109,7 @@ async fn status_without_runner(config: &Config) -> StatusReply {
         since: None,
         listen: config.runner.listen.to_string(),
         configuration: api::Configuration { path: config.path.display().to_string(), ..Default::default() },
+        not_ready: Vec::new(),
     };
     StatusReply { runner, sites }
 }

@@ -168,12 +168,23 @@ impl Writer {
                 None
             }
             Err(error) => Some(format!(
-                "{} cannot be written: {error}; {} records wait; free space there, then it goes on by itself",
+                "{} cannot be written: {error} ({}); {} records wait; free space there, then it goes on by itself",
                 self.path.display(),
+                room_beside(&self.path),
                 self.pending.len()
             )),
         };
         *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+    }
+}
+
+/// How full the file system of a file is.
+pub fn room_beside(path: &Path) -> String {
+    match rustix::fs::statvfs(path.parent().unwrap_or(path)) {
+        Ok(room) => {
+            format!("{} of {} bytes are free there", room.f_bavail * room.f_frsize, room.f_blocks * room.f_frsize)
+        }
+        Err(error) => format!("how full it is there: {error}"),
     }
 }
 

@@ -55,6 +55,9 @@ impl From<sqlite::Error> for Stop {
     fn from(error: sqlite::Error) -> Self {
         let (sqlite::Error::Sqlite { path, .. } | sqlite::Error::TooNew { path, .. } | sqlite::Error::Io { path, .. }) =
             &error;
+        if error.is_full() {
+            return no_room(error.to_string(), path);
+        }
         let path = path.display().to_string();
         Self::new(exit::CONFIGURATION, error.to_string())
             .at(path)
@@ -70,6 +73,9 @@ impl From<Refusal> for Stop {
                 .expected("one daemon at a time")
                 .at(path.display().to_string())
                 .next("wait for its end, or end it"),
+            Refusal::Io { path, error } if error.kind() == io::ErrorKind::StorageFull => {
+                no_room(format!("{} cannot be written: {error}", path.display()), &path)
+            }
             Refusal::Io { path, error } => Self::new(exit::CONFIGURATION, format!("{} cannot be used", path.display()))
                 .found(error.to_string())
                 .expected("a folder that this user may write (mode 0700)")
@@ -77,6 +83,15 @@ impl From<Refusal> for Stop {
                 .next("see `state_dir`"),
         }
     }
+}
+
+/// systemd tries again what ends so, and it starts once there is room.
+fn no_room(failed: String, path: &Path) -> Stop {
+    Stop::new(exit::LATER, failed)
+        .found(sqlite::room_beside(path))
+        .expected("room for what a run leaves behind")
+        .at(path.display().to_string())
+        .next("free space there, then it goes on by itself")
 }
 
 /// Everything that is wrong with a configuration, as one refusal. For people it is shown at its places.

@@ -44,6 +44,17 @@ pub enum Error {
     Io { path: PathBuf, error: std::io::Error },
 }
 
+impl Error {
+    /// No room: that passes, and is no mistake in the configuration.
+    pub fn is_full(&self) -> bool {
+        match self {
+            Self::Sqlite { error, .. } => error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull),
+            Self::Io { error, .. } => error.kind() == std::io::ErrorKind::StorageFull,
+            Self::TooNew { .. } => false,
+        }
+    }
+}
+
 enum Write {
     Run(Box<RunRecord>),
     Fact { site: String, name: &'static str, value: String },

@@ -13,6 +13,7 @@ mod drain;
 mod endings;
 mod fence;
 mod floods;
+mod full_disk;
 mod hung;
 mod jumps;
 mod names;

@@ -21,6 +21,7 @@ mod neighbours;
 mod php_fpm;
 mod proofs;
 mod runner_kills;
+mod reloads;
 mod signatures;
 mod soak;
 mod storm;

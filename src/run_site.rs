@@ -18,7 +18,7 @@ use crate::clock;
 use crate::history::RunRecord;
 use crate::history::sqlite::History;
 use crate::outcome::{Failure, Outcome};
-use crate::protocol::{Busy, Call, Done, Ended, Frame, RunBody, Settled};
+use crate::protocol::{Busy, Call, Done, Ended, Frame, Inspected, RunBody, Settled};
 use crate::site::{RunEnd, Seen};
 use crate::text;
 use crate::trigger::process::{Ending, Handle};
@@ -28,6 +28,9 @@ use calls::{Calls, Settle, seen_in_settled};
 
 /// A signature is good for a minute; an answer that did not begin by then cannot begin any more.
 const FIRST_FRAME_MS: i64 = 65_000;
+/// After so much silence it is asked whether the process of an event lives. Somebody whom the event started may hold the
+/// connection of a dead one open.
+const SILENCE_MS: i64 = 15_000;
 /// How often the process of an overdue event is asked to end.
 const END_AGAIN_MS: i64 = 15_000;
 const END_BY_PHP_FPM: &str =
@@ -111,6 +114,7 @@ struct Run<'a> {
     refused: Option<Failure>,
     sent_at: i64,
     has_frames: bool,
+    heard_at: i64,
     /// Calls beside the stream; it must be read on meanwhile.
     beside: JoinSet<Beside>,
     end_again_at: i64,
@@ -123,6 +127,7 @@ struct Run<'a> {
 enum Beside {
     Rest(Result<Box<Settled>, Failure>),
     End(String, Result<Ended, Failure>),
+    Lives(Result<Inspected, Failure>),
     Over,
 }
 
@@ -137,6 +142,7 @@ impl<'a> Run<'a> {
             refused: None,
             sent_at,
             has_frames: false,
+            heard_at: sent_at,
             beside: JoinSet::new(),
             end_again_at: i64::MIN,
             timed_out: Vec::new(),
@@ -153,19 +159,28 @@ impl<'a> Run<'a> {
                 return end;
             }
             tokio::select! {
-                item = answer.next() => match item {
-                    Item::Frame(frame) => match *frame {
-                        Frame::Error(refusal) => self.refused = Some(answer.refused(refusal)),
-                        frame => self.frame(frame),
-                    },
-                    Item::Output(bytes) => self.batch.output(&bytes),
-                    Item::End(end) => {
-                        self.log_stderr(&answer);
-                        // Frames were swallowed: the journal knows what they said.
-                        return if answer.swallowed() > 0 { self.distrust(end) } else { end };
+                item = answer.next() => {
+                    self.heard_at = clock::steady_ms();
+                    match item {
+                        Item::Frame(frame) => match *frame {
+                            Frame::Error(refusal) => self.refused = Some(answer.refused(refusal)),
+                            frame => self.frame(frame),
+                        },
+                        Item::Output(bytes) => self.batch.output(&bytes),
+                        Item::End(end) => {
+                            self.log_stderr(&answer);
+                            // Frames were swallowed: the journal knows what they said.
+                            return if answer.swallowed() > 0 { self.distrust(end) } else { end };
+                        }
                     }
-                },
-                Some(Ok(beside)) = self.beside.join_next() => self.beside_ended(beside),
+                }
+                Some(Ok(beside)) = self.beside.join_next() => {
+                    let is_dead = matches!(&beside, Beside::Lives(Ok(inspected)) if inspected.process == "dead");
+                    self.beside_ended(beside);
+                    if is_dead {
+                        return EndOfStream::Reset("the PHP process is gone, and somebody else holds its stream open".into());
+                    }
+                }
                 () = tokio::time::sleep(wake) => {}
             }
         }
@@ -188,7 +203,7 @@ impl<'a> Run<'a> {
     /// When something has to be done although the stream says nothing.
     fn wake(&self, now: i64) -> Duration {
         let first_frame = (!self.has_frames).then_some(self.sent_at + FIRST_FRAME_MS);
-        let next = [first_frame, self.rest_at(), self.overdue_at()].into_iter().flatten().min();
+        let next = [first_frame, self.rest_at(), self.overdue_at(), self.doubt_at()].into_iter().flatten().min();
         let wait = next.map_or(30_000, |next| (next - now).clamp(1, 30_000));
         Duration::from_millis(wait.unsigned_abs())
     }
@@ -202,6 +217,12 @@ impl<'a> Run<'a> {
         let (_, hook, started) = self.batch.current()?;
         let limit = clock::millis(self.context.calls.site.timeout_of(hook));
         Some((started + limit).max(self.end_again_at))
+    }
+
+    /// A child of our own is known to live.
+    fn doubt_at(&self) -> Option<i64> {
+        let is_running = self.process.is_none() && self.batch.current().is_some();
+        is_running.then_some(self.heard_at + SILENCE_MS)
     }
 
     fn at_time(&mut self, now: i64) -> Option<EndOfStream> {
@@ -220,7 +241,17 @@ impl<'a> Run<'a> {
         if self.overdue_at().is_some_and(|at| now >= at) {
             self.end_current(now);
         }
+        if self.doubt_at().is_some_and(|at| now >= at) {
+            self.heard_at = now;
+            self.ask_whether_it_lives();
+        }
         None
+    }
+
+    fn ask_whether_it_lives(&mut self) {
+        let Some((run, _, _)) = self.batch.current() else { return };
+        let (calls, ask, run) = (self.context.calls.clone(), self.ask.clone(), run.to_string());
+        self.beside.spawn(async move { Beside::Lives(calls.inspect(ask.install.as_deref(), ask.epoch, &run).await) });
     }
 
     fn give_rest_back(&mut self) {
@@ -284,7 +315,7 @@ impl<'a> Run<'a> {
                     self.send(Progress::Overdue { run, reason });
                 }
             }
-            Beside::Over => {}
+            Beside::Over | Beside::Lives(_) => {}
             Beside::End(run, Err(failure)) => tracing::warn!(site, run, "{}", failure.sentence(site)),
         }
     }

@@ -163,15 +163,13 @@ fn somebody_holds_the_stream_open(site: &Site, trigger: Trigger) {
     site.add_plugin(CHILD);
     let runner = Runner::builder(site).trigger(trigger).site_line("lanes = 1\nrescan = \"2s\"").start();
     let mut plan = Plan::new();
-    // Only a child of the runner's own is known to be dead while somebody else holds its stream.
-    let thens = if trigger == Trigger::WpCli { &THENS[..] } else { &THENS[..2] };
-    for (then, outcome) in thens {
+    for (then, outcome) in THENS {
         let before = runner.history_of("st_child").len();
         plan.schedule(site, &[(unix_now(), "st_child", json!([then])), (unix_now() + 1, "fx_ok", json!([then]))]);
         let file = site.path.join("wp-content/uploads").join(format!("st-child-{then}"));
         let child = wait_for("the one that stays", secs(20), || std::fs::read_to_string(&file).ok());
         let _child = LeftBehind(child.trim().parse().expect("a process number"));
-        if *then == "hang" {
+        if then == "hang" {
             let begin = site.ledger().begins("st_child").last().expect("its beginning").pid;
             signal_pid(begin, rustix::process::Signal::KILL);
         }
@@ -180,22 +178,23 @@ fn somebody_holds_the_stream_open(site: &Site, trigger: Trigger) {
             let runs = runner.history_of("st_child");
             (runs.len() > before).then(|| runs[0].clone())
         });
-        assert_eq!(run["outcome"], *outcome, "{then}: {run}");
+        assert_eq!(run["outcome"], outcome, "{then}: {run}");
         wait_for("the one behind it", secs(15), || {
             site.ledger().ends("fx_ok").iter().any(|line| line.args == json!([then])).then_some(())
         });
         let took: Duration = began.elapsed();
-        assert!(took < secs(15), "{then}: {took:?}");
+        // After a quarter of a minute of silence the runner asks whether its process lives.
+        assert!(took < secs(20), "{then}: {took:?}");
         eprintln!("{trigger:?} {then}: {took:?}");
     }
     assert!(plan.wait(site, secs(10)));
     let figure = plan.judge(site);
-    assert_eq!((figure.wrong(), figure.held), (0, thens.len() - 2), "{figure}");
+    assert_eq!((figure.wrong(), figure.held), (0, 1), "{figure}");
 }
 
 #[test]
 fn a_child_that_holds_the_stream_open_through_fastcgi() {
-    somebody_holds_the_stream_open(&Site::builder().mariadb().start(), Trigger::FastCgi);
+    somebody_holds_the_stream_open(&Site::builder().sqlite().start(), Trigger::FastCgi);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
 /// As long as PHP itself gives it.
 const TERM_PATIENCE: Duration = Duration::from_secs(2);
@@ -50,24 +50,45 @@ impl Worker<'_> {
         Err(format!("process {} does not die", self.pid))
     }
 
+    /// Where /proc hides it (ProtectProc=invisible), that there is a process of this number has to do: the caller has just heard
+    /// that its lock is held, so it lives, and its number is nobody else's.
     fn is_here(self) -> bool {
         let host = rustix::system::uname();
-        !self.start.is_empty()
-            && host.nodename().to_bytes() == self.host.as_bytes()
-            && start_of(self.pid).is_some_and(|start| start == self.start)
+        let mut then = self.start.split(':');
+        let (Some(boot), Some(namespace), Some(ticks)) = (then.next(), then.next(), then.next()) else { return false };
+        let is_of_here = host.nodename().to_bytes() == self.host.as_bytes()
+            && boot_id().is_none_or(|here| here == boot || boot == "-")
+            && pid_namespace().as_deref() == Some(namespace);
+        is_of_here
+            && match start_of(self.pid) {
+                Some(start) => start == ticks,
+                None => self.exists(),
+            }
+    }
+
+    fn exists(self) -> bool {
+        let number = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
+        number.is_some_and(|pid| test_kill_process(pid) != Err(rustix::io::Errno::SRCH))
     }
 }
 
-/// Boot id, pid namespace, and the start in clock ticks (proc(5), /proc/PID/stat field 22).
-fn start_of(pid: i64) -> Option<String> {
+/// None where it is hidden: ProcSubset=pid.
+fn boot_id() -> Option<String> {
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
-    let namespace = fs::read_link("/proc/self/ns/pid").ok()?;
-    let namespace: String = namespace.to_string_lossy().chars().filter(char::is_ascii_digit).collect();
+    boot.get(..8).map(str::to_string)
+}
+
+fn pid_namespace() -> Option<String> {
+    let link = fs::read_link("/proc/self/ns/pid").ok()?;
+    Some(link.to_string_lossy().chars().filter(char::is_ascii_digit).collect())
+}
+
+/// In clock ticks since boot (proc(5), /proc/PID/stat field 22).
+fn start_of(pid: i64) -> Option<String> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The command's name, in parentheses, may contain anything; fields are counted behind its end.
     let (_, fields) = stat.rsplit_once(") ")?;
-    let ticks = fields.split(' ').nth(19)?;
-    Some(format!("{}:{namespace}:{ticks}", boot.get(..8)?))
+    fields.split(' ').nth(19).map(str::to_string)
 }
 
 #[cfg(test)]
@@ -88,12 +109,13 @@ mod tests {
     #[tokio::test]
     async fn the_process_that_is_meant_is_ended_and_no_other_of_its_number() {
         let (mut child, pid) = sleeper();
-        let start = start_of(pid).unwrap();
+        let start = format!("{}:{}:{}", boot_id().unwrap(), pid_namespace().unwrap(), start_of(pid).unwrap());
         let host = host();
         let other = format!("{start}1");
         for wrong in [
             Worker { host: &host, pid, start: &other },
             Worker { host: &host, pid, start: "" },
+            Worker { host: &host, pid, start: &format!("0{start}") },
             Worker { host: "web-2", pid, start: &start },
             Worker { host: &host, pid: 1, start: &start },
             Worker { host: &host, pid: -pid, start: &start },

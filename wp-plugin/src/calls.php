@@ -174,13 +174,17 @@ function answer_end( Frames $frames, array $ask, string $nonce ): void {
 	$pid     = (int) $row['pid'];
 	$signal  = 'none';
 	$reason  = null;
-	$is_here = is_process_here( $row['host'], $pid, $row['pid_start'] );
 	$locks   = site_locks( $db );
+	// Hidden or not: while a lock is held that lives as long as its process, the number is nobody else's.
+	$enough  = $locks instanceof Session_Locks || $locks instanceof File_Locks ? array( 'here', 'hidden' ) : array( 'here' );
+	$is_here = static function () use ( $row, $pid, $enough ): bool {
+		return in_array( process_seen( $row['host'], $pid, $row['pid_start'] ), $enough, true );
+	};
 	// The worker may have gone on to another request meanwhile: the lock says whether it still is this one.
 	$is_held = static function () use ( $locks, $row ): bool {
 		return $locks && $locks->is_held( batch_lock( $row['batch'] ) );
 	};
-	if ( ! $is_here ) {
+	if ( ! $is_here() ) {
 		$reason = "process $pid of {$row['host']} is not to be seen from here";
 	} elseif ( ! function_exists( 'posix_kill' ) ) {
 		$reason = 'PHP has no posix_kill()';
@@ -194,13 +198,13 @@ function answer_end( Frames $frames, array $ask, string $nonce ): void {
 			}
 			if ( posix_kill( $target, $number ) ) {
 				$signal = $name;
-				wait_for_end( $pid, $row['pid_start'], 15 === $number ? 2000 : 1000 );
+				wait_for_end( $row['host'], $pid, $row['pid_start'], 15 === $number ? 2000 : 1000 );
 			} else {
 				$reason = 'PHP may not signal process ' . $pid . ': ' . posix_strerror( posix_get_last_error() );
 			}
 		}
 	}
-	$alive = is_process_here( $row['host'], $pid, $row['pid_start'] );
+	$alive = $is_here();
 	$frame = array( 't' => 'ended', 'run' => $run, 'alive' => $alive, 'signal' => $signal, 'reason' => $reason );
 	// Where PHP could not, the runner may be able to.
 	$frames->send( $frame + array( 'host' => $row['host'], 'pid' => $pid, 'start' => $row['pid_start'], 'held' => $is_held() ) );

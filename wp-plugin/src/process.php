@@ -30,44 +30,51 @@ function process_start( int $pid ): string {
 }
 
 /**
- * Boot id and pid namespace of this process, or ''.
+ * Boot id ("-" where it is hidden, as by ProcSubset=pid of systemd) and pid namespace of this process, or ''.
  */
 function pid_namespace(): string {
 	$boot = @file_get_contents( '/proc/sys/kernel/random/boot_id' ); // phpcs:ignore WordPress.PHP.NoSilencedErrors,WordPress.WP.AlternativeFunctions
 	$link = @readlink( '/proc/self/ns/pid' ); // phpcs:ignore WordPress.PHP.NoSilencedErrors
-	return $boot && $link ? substr( $boot, 0, 8 ) . ':' . preg_replace( '/\D/', '', $link ) : '';
+	return $link ? ( $boot ? substr( $boot, 0, 8 ) : '-' ) . ':' . preg_replace( '/\D/', '', $link ) : '';
+}
+
+/**
+ * What is to be seen of a process that ran on $host: `here`, the same still; `gone`, another one by now or none; `hidden`, there is
+ * one of that number, and /proc does not show which (hidepid of proc(5), and php-fpm's workers are not even shown to each other
+ * there); `unknown` from another host or pid namespace.
+ */
+function process_seen( string $host, int $pid, string $start ): string {
+	$then = explode( ':', $start );
+	$here = explode( ':', pid_namespace() );
+	if ( host_name() !== $host || 3 !== count( $then ) || 2 !== count( $here ) || $then[1] !== $here[1] ) {
+		return 'unknown';
+	}
+	if ( $then[0] !== $here[0] && '-' !== $then[0] && '-' !== $here[0] ) {
+		return 'gone'; // The host was started anew.
+	}
+	$now = explode( ':', process_start( $pid ) );
+	if ( 3 === count( $now ) ) {
+		return $now[2] === $then[2] ? 'here' : 'gone';
+	}
+	if ( function_exists( 'posix_kill' ) ) {
+		// 3: ESRCH.
+		return posix_kill( $pid, 0 ) || 3 !== posix_get_last_error() ? 'hidden' : 'gone';
+	}
+	return @file_exists( '/proc/1/stat' ) ? 'gone' : 'unknown'; // phpcs:ignore WordPress.PHP.NoSilencedErrors -- open_basedir.
 }
 
 /**
  * Is a process, which ran on $host, another one by now, or none? False also where that is not to be seen from here.
  */
 function is_process_gone( string $host, int $pid, string $start ): bool {
-	if ( '' === $start || host_name() !== $host ) {
-		return false;
-	}
-	$then = explode( ':', $start );
-	$now  = explode( ':', pid_namespace() );
-	if ( 3 !== count( $then ) || 2 !== count( $now ) ) {
-		return false;
-	}
-	if ( $then[1] !== $now[1] ) {
-		return false;
-	}
-	return process_start( $pid ) !== $start;
-}
-
-/**
- * Can a process, which ran on $host, be seen from here, and is it the same still?
- */
-function is_process_here( string $host, int $pid, string $start ): bool {
-	return '' !== $start && host_name() === $host && process_start( $pid ) === $start;
+	return 'gone' === process_seen( $host, $pid, $start );
 }
 
 /**
  * Waits until a process is gone, at most so many milliseconds.
  */
-function wait_for_end( int $pid, string $start, int $ms ): void {
-	for ( $i = 0; $i < $ms / 10 && process_start( $pid ) === $start; $i++ ) {
+function wait_for_end( string $host, int $pid, string $start, int $ms ): void {
+	for ( $i = 0; $i < $ms / 10 && ! is_process_gone( $host, $pid, $start ); $i++ ) {
 		usleep( 10000 );
 	}
 }

@@ -105,7 +105,7 @@ pub enum Command {
     Requeue { run: String },
     /// Let a held run go: its event is not put back.
     Drop { run: String },
-    /// Put the last snapshot of a site's `cron` option back, where the option cannot be read any more or was emptied.
+    /// Put the last snapshot of a site's `cron` option back, where the option cannot be read any more.
     Restore { site: String },
 }
 

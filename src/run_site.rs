@@ -305,7 +305,7 @@ impl<'a> Run<'a> {
             }
             Beside::Rest(Err(failure)) => tracing::warn!("{}", failure.sentence(site)),
             Beside::End(run, Ok(ended)) => {
-                if ended.alive || ended.held {
+                if ended.alive {
                     let reason = text::safe(ended.reason.as_deref().unwrap_or("it does not die"));
                     tracing::warn!(
                         site,

@@ -138,6 +138,32 @@ fn a_runner_that_knows_an_older_epoch_or_a_left_one_claims_nothing() {
     });
 }
 
+/// Anybody can write anything into the option: what no journal can hold must not keep the others from running.
+#[test]
+fn an_odd_event_keeps_no_other_from_running() {
+    both(|site| {
+        let runner = Runner::builder(site).start();
+        site.php(
+            "$cron = _get_cron_array(); $at = time() - 1; $key = md5(serialize([]));
+             $cron[$at]['fx_ok'][$key] = ['schedule' => str_repeat('s', 300), 'args' => [], 'interval' => 3600];
+             $cron[$at]['fx_output'][str_repeat('k', 300)] = ['schedule' => false, 'args' => []];
+             $cron[$at]['fx_writes'][md5(serialize(['marked']))] = ['schedule' => false, 'args' => ['marked'], 'wp_cron_runner' => ['attempt' => 100000, 'deaths' => -5]];
+             $cron[$at]['fx_recurring'][$key] = ['schedule' => false, 'args' => []];
+             ksort($cron); _set_cron_array($cron);",
+        );
+        for hook in ["fx_ok", "fx_writes", "fx_recurring"] {
+            let run = wait_for(hook, secs(20), || runner.history_of(hook).first().cloned());
+            assert_eq!(run["outcome"], "ok", "{run}");
+        }
+        let view = wait_for("the reason for the fourth", secs(20), || {
+            let view = runner.json(&["status"])["sites"][0].to_string();
+            view.contains("none that WordPress makes").then_some(view)
+        });
+        assert_eq!(site.scheduled("fx_output").len(), 1, "left alone: {view}");
+        assert_eq!(site.scheduled("fx_ok").len(), 1, "its own interval goes on");
+    });
+}
+
 /// Due again while it runs: asked for when that run has ended, not in a loop.
 #[test]
 fn a_busy_event_is_not_asked_for_in_a_loop() {

@@ -42,7 +42,7 @@ fn what_the_journal_gave_back_since_the_snapshot_is_there_again() {
          wp_schedule_event($past + 5, 'hourly', 'fx_hourly'); wp_schedule_event($past + 6, 'hourly', 'fx_gone');
          $row = function ($hook) use ($db) { return $db->rows('SELECT ' . FULL_COLUMNS . ' FROM ' . journal_table() . ' WHERE hook = ? ORDER BY id DESC LIMIT 1', [$hook]); };
          $batch = $make(); claim($batch); $batch->let_go();
-         usleep(5000); keep_snapshot($db, read_cron($db)); usleep(5000);
+         usleep(2100000); keep_snapshot($db, read_cron($db), now_ms()); usleep(2100000);
          $before = array_column(array_map(function ($e) { return [$e[1]]; }, iterator_to_array(each_event(events_in(read_cron($db))), false)), 0);
          give_back($db, $batch->locks, $row('fx_back'));
          while (claim($batch)['rows']) { $batch->let_go(); }

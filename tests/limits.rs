@@ -19,6 +19,7 @@ fn is_ended_at_its_limit(site: &Site, trigger: Trigger) {
     assert_eq!((run["outcome"].as_str(), run["then"].as_str()), (Some("timed_out"), Some("held")), "{run}");
     wait_for("the lane", secs(20), || runner.history_of("fx_ok").first().cloned());
     assert!(!std::path::Path::new(&format!("/proc/{pid}/environ")).exists(), "process {pid} lives on");
+    assert!(!runner.log().contains("overdue:"), "it could be ended: {}", runner.log());
     assert_eq!(plan.judge(site).wrong(), 0);
 }
 

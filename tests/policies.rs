@@ -105,3 +105,27 @@ fn a_recurring_event_that_keeps_failing_waits_longer() {
     let due = due(&runner);
     assert_eq!(due[due.len() - 1] - due[due.len() - 2], 4, "its own interval again: {due:?}");
 }
+
+/// The runner and the process die, and page loads stand in: by the operator's word, not by the plugin's own.
+#[test]
+fn page_loads_keep_to_the_operators_policies() {
+    let site = Site::builder().mariadb().start();
+    let hold = "[[site.hook]]\nname = \"publish_future_post\"\ninterrupted = \"hold\"\n";
+    let mut runner = Runner::builder(&site).site_line("grace = \"2s\"").table(hold).prepare();
+    site.add_plugin(
+        "remove_all_actions('publish_future_post'); fx_hook('publish_future_post', function () { sleep(30); });",
+    );
+    runner.start();
+    site.schedule_in(1, "publish_future_post", &json!([1]));
+    let pid = wait_for("its beginning", secs(15), || site.ledger().begin_of("publish_future_post")).pid;
+    runner.kill();
+    site.php_fpm.kill_worker(pid);
+    let ended =
+        "SELECT `then` FROM wp_cron_runner_journal WHERE hook = 'publish_future_post' AND state = 'interrupted'";
+    let then = wait_for("a page view that settles it", secs(40), || {
+        site.get("/wp-cron.php");
+        site.sql_text(ended)
+    });
+    assert_eq!(then, "held");
+    assert_eq!(site.ledger().begins("publish_future_post").len(), 1);
+}

@@ -26,8 +26,13 @@ pub async fn restore(config: &Config, name: &str, json: bool) -> Result<u8, Stop
         0 => String::new(),
         some => format!("; {some} that were claimed since were left out"),
     };
+    let kept = if restored.kept {
+        "what the option held is kept as snapshot:corrupt in the plugin's state table"
+    } else {
+        "what the option held was too large to be kept"
+    };
     let words = format!(
-        "site {name}: {} events are back, from the snapshot of {}{claimed}\nwhat was scheduled after it is lost; what the option held is kept as snapshot:corrupt in the plugin's state table\n",
+        "site {name}: {} events are back, from the snapshot of {}{claimed}\nwhat was scheduled after it is lost; {kept}\n",
         restored.events,
         clock::local(restored.at_ms)
     );

@@ -164,6 +164,8 @@ pub struct Restored {
     pub events: u64,
     /// Events of the snapshot that were claimed since, and do not come back.
     pub claimed: u64,
+    /// What the option held is kept.
+    pub kept: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]

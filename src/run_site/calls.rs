@@ -151,10 +151,12 @@ impl Calls {
             Frame::Ended(ended) => Some(ended),
             _ => None,
         })?;
-        if ended.held {
+        // Where PHP has ended it, its lock may still be there for a moment.
+        if ended.held && (ended.alive || ended.reason.is_some()) {
             let worker = Worker { host: &ended.host, pid: ended.pid, start: &ended.start };
             let by_us = worker.end().await;
             ended.alive = by_us.is_err();
+            ended.held = by_us.is_err();
             ended.reason = by_us.err().map(|ours| match ended.reason.take() {
                 Some(reason) => format!("{reason}; and {ours}"),
                 None => ours,

@@ -108,7 +108,8 @@ impl Entry {
 
     /// Another definition of the same site. What runs keeps the old one until it has ended.
     pub fn reconfigure(&mut self, site: &Arc<Site>, me: &Arc<Me>, now: i64) {
-        let is_to_be_told = self.site.grace != site.grace;
+        // Page views go by them while no runner is heard.
+        let is_to_be_told = self.site.grace != site.grace || self.site.policies() != site.policies();
         self.site = site.clone();
         self.place = Place::of(site);
         self.state.reconfigured(now, limits_of(site), is_to_be_told);

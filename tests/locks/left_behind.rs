@@ -48,8 +48,12 @@ fn nothing_is_left_behind(site: &Site, kinds: &[(&str, &str)]) {
 #[test]
 fn on_mariadb() {
     let site = Site::builder().mariadb().start();
-    let kinds =
-        [("transaction", "left a transaction open"), ("autocommit", "left autocommit off"), ("lock", NOTHING_LEFT)];
+    let kinds = [
+        ("transaction", "left a transaction open"),
+        ("autocommit", "left autocommit off"),
+        ("close", "closed the database connection"),
+        ("lock", NOTHING_LEFT),
+    ];
     nothing_is_left_behind(&site, &kinds);
     let described = site.sql_text("SELECT option_value FROM wp_options WHERE option_name = 'blogdescription'");
     assert_eq!(described.as_deref(), Some("left open"), "only what was locked, not rolled back, was written");

@@ -117,7 +117,7 @@ function deactivate(): void {
 	try {
 		$db    = own_connection();
 		$locks = required_locks( $db );
-		settle_runs( $db, $locks, array( 'leave' => true ) );
+		settle_runs( $db, $locks, array( 'leave' => true, 'policies' => known_policies( $db ) ) );
 		save_settings( array( 'seen' => 0 ) );
 		delete_transient( 'doing_cron' );
 	} catch ( \Throwable $e ) {

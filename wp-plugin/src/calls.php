@@ -89,15 +89,20 @@ function has_tables(): bool {
 function answer_due( Frames $frames, array $ask ): void {
 	global $wp_version;
 	$db   = page_connection();
+	$at   = now_ms();
 	$text = read_cron( $db );
 	$cron = events_in( $text );
 	if ( ! empty( $ask['list'] ) ) {
 		list_events( $frames, $cron );
 	}
+	$times = timetable( $cron, time() );
+	unset( $cron ); // 100,000 events fill 150 MB.
 	$tables = has_tables();
 	$owner  = null;
 	if ( $tables ) {
-		owner_was_here( $db, (string) ( $ask['owner'] ?? '' ), (int) ( $ask['expect_ms'] ?? 0 ) );
+		if ( owner_was_here( $db, (string) ( $ask['owner'] ?? '' ), (int) ( $ask['expect_ms'] ?? 0 ) ) ) {
+			keep_snapshot( $db, $text, $at );
+		}
 		$owner = owner( $db );
 	}
 	$about = array(
@@ -117,7 +122,7 @@ function answer_due( Frames $frames, array $ask ): void {
 		'held'            => $tables ? (int) $db->value( 'SELECT COUNT(*) FROM ' . journal_table() . " WHERE blog = ? AND state IN ('timed_out','interrupted') AND `then` = 'held'", array( get_current_blog_id() ) ) : 0,
 		'tables'          => $tables,
 	);
-	$frames->send( array_merge( $about, timetable( $cron, time() ) ) );
+	$frames->send( array_merge( $about, $times ) );
 }
 
 /**
@@ -226,11 +231,11 @@ function answer_settle( Frames $frames, array $ask, string $nonce ): void {
 		throw new Refused( 409, 'E_REPLAY' );
 	}
 	$is_older = ! empty( $ask['take'] ) && (int) ( $ask['epoch'] ?? 0 ) > owner( $db )['epoch'];
+	$extra    = decide( $db, $locks, $ask, $id ) + array( 'was_older' => $is_older );
 	if ( $is_older ) {
 		// The database was put back from a backup: what it shows as running has most likely ended since, with an unknown outcome.
 		$ask['policies'] = array( array( '*', 'hold' ) );
 	}
-	$extra = decide( $db, $locks, $ask, $id ) + array( 'was_older' => $is_older );
 	if ( ! empty( $ask['leave'] ) ) {
 		// Before the rest is given back, or it would be claimed again.
 		owner_leaves( $db, $id );
@@ -254,10 +259,12 @@ function prepare_site(): void {
 	$now = settings();
 	if ( ! has_tables() || ! are_tables_readable() ) {
 		create_tables();
-		set_state( page_connection(), 'unlocked', array() );
-		page_connection()->write( 'UPDATE ' . state_table() . " SET updated_ms = 0 WHERE blog = ? AND name = 'unlocked'", array( get_current_blog_id() ) );
 	}
-	$kind = VERSION === ( $now['lock_version'] ?? '' ) && ! empty( $now['lock_kind'] ) ? $now['lock_kind'] : prove_lock_kind();
+	$kind = (string) ( $now['lock_kind'] ?? '' );
+	// The weakest kind is proven anew each time, for the reason may have passed; not under runs that hold locks of it.
+	if ( '' === $kind || VERSION !== ( $now['lock_version'] ?? '' ) || ( 'lease-row' === $kind && ! open_rows( page_connection() ) ) ) {
+		$kind = prove_lock_kind();
+	}
 	$want = array(
 		'install'      => install_id(),
 		'schema'       => SCHEMA,
@@ -294,7 +301,11 @@ function decide( Connection $db, Locks $locks, array $ask, string $id ): array {
 		// A wp-cron.php that is running now has a list of what was due. It looks at this before each event, and ends where it
 		// finds another's mark.
 		set_transient( 'doing_cron', sprintf( '%.22F', microtime( true ) ) );
-		keep_snapshot( $db, read_cron( $db ) );
+		set_state( $db, 'policies', array_values( (array) ( $ask['policies'] ?? array() ) ) );
+		$at   = now_ms();
+		$text = read_cron( $db );
+		events_in( $text );
+		keep_snapshot( $db, $text, $at );
 	} elseif ( empty( $ask['leave'] ) && empty( $ask['uninstall'] ) ) {
 		check_epoch( $db, (int) ( $ask['epoch'] ?? 0 ) );
 	}

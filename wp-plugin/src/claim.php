@@ -142,7 +142,11 @@ final class Batch {
 			return false;
 		}
 		if ( null === $this->bad ) {
-			$this->bad = (array) get_state( $this->db, 'bad' );
+			try {
+				$this->bad = (array) get_state( $this->db, 'bad' );
+			} catch ( Database_Error $e ) {
+				return false; // Whoever writes next finds out.
+			}
 		}
 		return isset( $this->bad[ bad_name( $row ) ] );
 	}
@@ -235,6 +239,10 @@ function plan( Batch $batch, array $due, int $now ): array {
 			$why_not                                = array( 'hook' => printable( $hook ), 'key' => $key, 'due_at' => $timestamp, 'run' => null );
 			if ( isset( $running[ $names[ $i ] ] ) || ! in_array( $names[ $i ], $plan['locks'], true ) ) {
 				$plan['busy'][] = array_merge( $why_not, array( 'run' => $running[ $names[ $i ] ] ?? null ) );
+				continue;
+			}
+			if ( strlen( $key ) > 191 || ! preg_match( '//u', $key ) ) {
+				$plan['busy'][] = array_merge( $why_not, array( 'key' => substr( printable( $key ), 0, 191 ), 'reason' => 'its key is none that WordPress makes' ) );
 				continue;
 			}
 			$next = next_of( $timestamp, $hook, $event, $schedules, $now );
@@ -331,8 +339,9 @@ function take_out( Batch $batch, array &$cron, array $take ): array {
 			'pid_start'   => process_start( (int) getmypid() ),
 			'claimed_ms'  => now_ms(),
 			'limit_s'     => $batch->longest,
-			'attempt'     => (int) ( $event[ RETRY_MARK ]['attempt'] ?? 1 ),
-			'deaths'      => (int) ( $event[ RETRY_MARK ]['deaths'] ?? 0 ),
+			// Anybody can write anything into the option.
+			'attempt'     => max( 1, min( 100, (int) ( $event[ RETRY_MARK ]['attempt'] ?? 1 ) ) ),
+			'deaths'      => max( 0, min( 100, (int) ( $event[ RETRY_MARK ]['deaths'] ?? 0 ) ) ),
 			'lock'        => $lock,
 		);
 	}

@@ -33,11 +33,11 @@ function read_cron( Connection $db, bool $for_update = false ): ?string {
 /**
  * The events of the option's text.
  *
- * @param string|null $text Null or empty: there are none.
+ * @param string|null $text Null: there is no row, and there are none.
  * @throws Corrupt_Cron Where it is not an array of events.
  */
 function events_in( ?string $text ): array {
-	if ( null === $text || '' === $text ) {
+	if ( null === $text ) {
 		return array();
 	}
 	$cron = unpack_cron( $text );

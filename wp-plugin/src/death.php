@@ -103,6 +103,20 @@ function statements_sent(): ?int {
 }
 
 /**
+ * The connection of $wpdb as the next event expects it, whatever the hook did to it.
+ *
+ * @return string What had to be done; '' where nothing had.
+ */
+function take_back_connection(): string {
+	global $wpdb;
+	if ( is_sqlite() || $wpdb->dbh instanceof \mysqli ) {
+		return end_open_transaction();
+	}
+	// $wpdb->close(): without this the events behind it would run without a database.
+	return $wpdb->db_connect( false ) ? 'closed the database connection: opened again' : 'closed the database connection';
+}
+
+/**
  * Takes back what a hook left behind on $wpdb: an open transaction, autocommit off, locked tables. Else it would hold its rows
  * until the process ends, and the next event of the batch would write into a transaction that nobody commits.
  *

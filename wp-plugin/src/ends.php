@@ -83,6 +83,13 @@ function policy_of( string $hook, array $policies ): ?string {
 }
 
 /**
+ * The operator's policies as the runner told them last; for page views, when it is silent.
+ */
+function known_policies( Connection $db ): array {
+	return (array) get_state( $db, 'policies' );
+}
+
+/**
  * Deaths of the process in a row, this run's included. A time limit is no death: nobody knows that the event is to blame.
  */
 function deaths_after( array $row, string $outcome ): int {
@@ -105,14 +112,14 @@ function end_run( Connection $db, Locks $locks, array $row, string $outcome, arr
 			$db,
 			$locks,
 			static function ( array &$cron ) use ( $db, $row, $outcome, $set ): bool {
-				if ( ! move_row( $db, $row['run'], 'running', $outcome, $set ) ) {
-					return false;
-				}
 				$at = time() + RETRY_AFTER_S[ (int) $row['attempt'] - 1 ];
-				while ( ! insert_event( $cron, $at, $row['hook'], $row['event_key'], entry( next_try( $row, $outcome ) ) ) ) {
+				while ( isset( $cron[ $at ][ $row['hook'] ][ $row['event_key'] ] ) ) {
 					++$at;
 				}
-				return true;
+				if ( ! move_row( $db, $row['run'], 'running', $outcome, $set + array( 'again_at' => $at, 'again_ms' => now_ms() ) ) ) {
+					return false;
+				}
+				return insert_event( $cron, $at, $row['hook'], $row['event_key'], entry( next_try( $row, $outcome ) ) );
 			}
 		);
 	} catch ( Corrupt_Cron $e ) {
@@ -129,56 +136,59 @@ function next_try( array $row, string $outcome ): array {
 }
 
 /**
- * After a recurring event's end: counts the bad ones in a row, and lets the next ones wait longer once there are too many.
+ * After a recurring event's bad end: counts how many there were in a row, and lets the next ones wait longer once there are
+ * too many. Nothing of it may keep a run from its end: where the database has no time, the next bad end will do it.
  *
- * @param bool $is_known Has this event a count? Where it ended well and has none, nothing is asked and nothing written.
+ * @return string What there is to say about it; '' where nothing is.
  */
-function count_bad( Connection $db, Locks $locks, array $row, string $outcome, bool $is_known ): void {
+function count_bad( Connection $db, Locks $locks, array $row, string $outcome ): string {
+	if ( null === $row['schedule'] ) {
+		return '';
+	}
 	$is_bad = in_array( $outcome, array( 'failed', 'timed_out', 'interrupted' ), true );
-	if ( null === $row['schedule'] || ( ! $is_bad && ! $is_known ) ) {
-		return;
-	}
-	$event = bad_name( $row );
-	for ( $try = 0; $try < 5; $try++ ) {
-		$all   = get_state( $db, 'bad' );
-		$count = $is_bad ? ( $all[ $event ] ?? 0 ) + 1 : 0;
-		$now   = array_filter( array_merge( (array) $all, array( $event => $count ) ) );
-		if ( null === $all ) {
-			set_state( $db, 'bad', $now );
-			break;
-		}
-		if ( replace_state( $db, 'bad', $all, $now ) ) {
-			break;
-		}
-	}
-	if ( ! $is_bad || $count < BAD_IN_A_ROW || null === $row['next_at'] ) {
-		return;
-	}
+	$event  = bad_name( $row );
 	try {
-		postpone( $db, $locks, $row );
+		for ( $try = 0; $try < 5; $try++ ) {
+			$all   = get_state( $db, 'bad' );
+			$count = $is_bad ? ( $all[ $event ] ?? 0 ) + 1 : 0;
+			$now   = array_filter( array_merge( (array) $all, array( $event => $count ) ) );
+			if ( null === $all ) {
+				set_state( $db, 'bad', $now );
+				break;
+			}
+			if ( replace_state( $db, 'bad', $all, $now ) ) {
+				break;
+			}
+		}
+		return $count >= BAD_IN_A_ROW && null !== $row['next_at'] ? postpone( $db, $locks, $row ) : '';
 	} catch ( Database_Error $e ) {
-		return; // Busy: then its next bad end will do it.
+		return '';
 	} catch ( Corrupt_Cron $e ) {
-		return;
+		return '';
 	}
 }
 
 /**
  * The next occurrence of a recurring event that keeps failing waits its interval once more, an hour at most.
  */
-function postpone( Connection $db, Locks $locks, array $row ): void {
-	change_cron(
+function postpone( Connection $db, Locks $locks, array $row ): string {
+	return change_cron(
 		$db,
 		$locks,
-		static function ( array &$cron ) use ( $db, $row ): void {
+		static function ( array &$cron ) use ( $db, $row ): string {
 			$next  = (int) $row['next_at'];
 			$event = $cron[ $next ][ $row['hook'] ][ $row['event_key'] ] ?? null;
 			$later = $next + min( (int) $row['every'], HOUR_IN_SECONDS );
-			if ( $event && insert_event( $cron, $later, $row['hook'], $row['event_key'], $event ) ) {
-				remove_event( $cron, $next, $row['hook'], $row['event_key'] );
-				$note = 'ended badly ' . BAD_IN_A_ROW . ' times in a row or more: the next one waits ' . ( $later - $next ) . ' s longer';
-				$db->write( 'UPDATE ' . journal_table() . ' SET note = ?, next_at = ? WHERE run = ?', array( $note, $later, $row['run'] ) );
+			// Another claimed occurrence of the same event has this very next one, and would look unscheduled without it.
+			$other = $db->value( 'SELECT 1 FROM ' . journal_table() . " WHERE blog = ? AND state = 'claimed' AND next_at = ? AND hook = ? AND event_key = ? LIMIT 1", array( get_current_blog_id(), $next, $row['hook'], $row['event_key'] ) );
+			if ( ! $event || null !== $other || ! insert_event( $cron, $later, $row['hook'], $row['event_key'], $event ) ) {
+				return '';
 			}
+			remove_event( $cron, $next, $row['hook'], $row['event_key'] );
+			$said = 'ended badly ' . BAD_IN_A_ROW . ' times in a row or more: the next one waits ' . ( $later - $next ) . ' s longer';
+			$note = $db->value( 'SELECT note FROM ' . journal_table() . ' WHERE run = ?', array( $row['run'] ) );
+			$db->write( 'UPDATE ' . journal_table() . ' SET note = ?, next_at = ? WHERE run = ?', array( trim( "$note $said" ), $later, $row['run'] ) );
+			return $said;
 		}
 	);
 }

@@ -192,6 +192,22 @@ final class Execution {
 	 * Marks the row as running, durably, before its hook is called. The end before it goes into the same commit.
 	 */
 	private function start( array &$row ): bool {
+		try {
+			return $this->hold_and_start( $row );
+		} catch ( Database_Error $e ) {
+			array_unshift( $this->waiting, $row );
+			if ( ! $e->is_gone() || $this->is_lockless ) {
+				throw $e;
+			}
+			$this->lose_locks();
+			return false;
+		}
+	}
+
+	/**
+	 * The same, as long as the database answers.
+	 */
+	private function hold_and_start( array &$row ): bool {
 		if ( ! $this->batch->hold( $row['lock'] ) ) {
 			// The same event, from another occurrence, has just begun elsewhere.
 			$this->write_end( null );
@@ -202,6 +218,8 @@ final class Execution {
 		$row['started_ms'] = now_ms();
 		if ( ! $this->write_end( $row ) ) {
 			if ( $this->is_lockless ) {
+				// Nobody knows whether its start was still committed; that its hook was not called, we do.
+				move_row( $this->batch->db, $row['run'], 'running', 'claimed' );
 				array_unshift( $this->waiting, $row );
 				return false;
 			}
@@ -248,7 +266,7 @@ final class Execution {
 		}
 		$this->tell_untold();
 		$sent = statements_sent();
-		$left = null !== $sent && ( $this->running['sent'] ?? null ) === $sent ? '' : end_open_transaction();
+		$left = null !== $sent && ( $this->running['sent'] ?? null ) === $sent ? '' : take_back_connection();
 		if ( '' !== $left ) {
 			$note = trim( "$note $left" );
 		}
@@ -298,11 +316,18 @@ final class Execution {
 			if ( ! $e->is_gone() || $this->is_lockless ) {
 				throw $e;
 			}
-			// The database was restarted while a hook ran: our locks are gone. The end is still ours to tell; nothing is started any more.
-			$this->is_lockless = true;
-			$this->batch->reconnect();
-			return $this->commit_end( null );
+			$this->lose_locks();
+			return false;
 		}
+	}
+
+	/**
+	 * The database was restarted while a hook ran: our locks are gone. The end is still ours to tell; nothing is started any more.
+	 */
+	private function lose_locks(): void {
+		$this->is_lockless = true;
+		$this->batch->reconnect();
+		$this->commit_end( null );
 	}
 
 	/**
@@ -340,10 +365,21 @@ final class Execution {
 		}
 		$this->ended = null;
 		if ( $ended && $counted ) {
-			count_bad( $db, $this->batch->locks, $ended[0], $ended[1], $this->batch->ended_badly_before( $ended[0] ) );
-			$this->report_end( $ended );
+			$this->report_end( $this->with_bad_count( $ended ) );
 		}
 		return $started;
+	}
+
+	/**
+	 * Counts the end of a recurring event among the bad ones in a row. Who ends well, and did so before, costs one query a pass.
+	 */
+	private function with_bad_count( array $ended ): array {
+		list( $row, $outcome, $set ) = $ended;
+		if ( null !== $row['schedule'] && ( 'ok' !== $outcome || $this->batch->ended_badly_before( $row ) ) ) {
+			$said             = count_bad( $this->batch->db, $this->batch->locks, $row, $outcome );
+			$ended[2]['note'] = trim( "{$set['note']} $said" );
+		}
+		return $ended;
 	}
 
 	/**

@@ -18,7 +18,7 @@ const OPEN_STATE  = "('claimed','running')";
 const ROW_COLUMNS = 'run, blog, state, `then`, batch, hook, event_key, due_at, schedule, next_at, next_added, runner, run_trigger, host, pid, pid_start, claimed_ms, limit_s, started_ms, ended_ms, took_ms, peak_memory, queries, error, note, reason, attempt';
 
 /** All that is needed to put a row's event back. */
-const FULL_COLUMNS = ROW_COLUMNS . ', args, every, deaths';
+const FULL_COLUMNS = ROW_COLUMNS . ', args, every, deaths, again_at, again_ms';
 
 /**
  * The journal's table. One for a whole network, the blog is in a column.
@@ -44,7 +44,7 @@ function state_table(): string {
 function create_tables(): void {
 	global $wpdb;
 	$engine  = 'ENGINE=InnoDB ' . $wpdb->get_charset_collate();
-	// Hook and arguments may hold any bytes. The drop-in's tables are STRICT, and there text is no blob.
+	// Hook, schedule and arguments may hold any bytes. The drop-in's tables are STRICT, and there text is no blob.
 	$bytes   = is_sqlite() ? 'longtext' : 'longblob';
 	$journal = 'CREATE TABLE IF NOT EXISTS ' . journal_table() . " (
 		id bigint unsigned NOT NULL AUTO_INCREMENT,
@@ -54,10 +54,10 @@ function create_tables(): void {
 		`then` varchar(10) NOT NULL DEFAULT 'none',
 		batch varchar(32) NOT NULL,
 		hook {$bytes} NOT NULL,
-		event_key varchar(32) NOT NULL,
+		event_key varchar(191) NOT NULL,
 		args {$bytes} NOT NULL,
 		due_at bigint NOT NULL,
-		schedule varchar(191) DEFAULT NULL,
+		schedule {$bytes} DEFAULT NULL,
 		every bigint DEFAULT NULL,
 		next_at bigint DEFAULT NULL,
 		next_added tinyint NOT NULL DEFAULT 0,
@@ -79,6 +79,8 @@ function create_tables(): void {
 		reason varchar(191) DEFAULT NULL,
 		attempt tinyint NOT NULL DEFAULT 1,
 		deaths tinyint NOT NULL DEFAULT 0,
+		again_at bigint DEFAULT NULL,
+		again_ms bigint DEFAULT NULL,
 		PRIMARY KEY  (id),
 		UNIQUE KEY run (run),
 		KEY open_runs (blog, state),
@@ -140,12 +142,19 @@ function get_state( Connection $db, string $name, bool $for_update = false ): ?a
 function set_state( Connection $db, string $name, array $value ): void {
 	$json = (string) wp_json_encode( $value );
 	$blog = get_current_blog_id();
-	$have = $db->value( 'SELECT 1 FROM ' . state_table() . ' WHERE blog = ? AND name = ?', array( $blog, $name ) );
-	if ( null === $have ) {
-		$db->write( 'INSERT INTO ' . state_table() . ' (blog, name, value, updated_ms) VALUES (?, ?, ?, ?)', array( $blog, $name, $json, now_ms() ) );
-	} else {
-		$db->write( 'UPDATE ' . state_table() . ' SET value = ?, updated_ms = ? WHERE blog = ? AND name = ?', array( $json, now_ms(), $blog, $name ) );
+	$have = 'SELECT 1 FROM ' . state_table() . ' WHERE blog = ? AND name = ?';
+	if ( null === $db->value( $have, array( $blog, $name ) ) ) {
+		try {
+			$db->write( 'INSERT INTO ' . state_table() . ' (blog, name, value, updated_ms) VALUES (?, ?, ?, ?)', array( $blog, $name, $json, now_ms() ) );
+			return;
+		} catch ( Database_Error $e ) {
+			if ( null === $db->value( $have . $db->for_update(), array( $blog, $name ) ) ) {
+				throw $e;
+			}
+			// Somebody has made it meanwhile.
+		}
 	}
+	$db->write( 'UPDATE ' . state_table() . ' SET value = ?, updated_ms = ? WHERE blog = ? AND name = ?', array( $json, now_ms(), $blog, $name ) );
 }
 
 /**
@@ -241,7 +250,7 @@ function report_row( array $row ): array {
 		'hook'        => printable( $row['hook'] ),
 		'key'         => $row['event_key'],
 		'blog'        => (int) $row['blog'],
-		'schedule'    => $row['schedule'],
+		'schedule'    => null === $row['schedule'] ? null : printable( $row['schedule'] ),
 		'due_at'      => (int) $row['due_at'],
 		'batch'       => $row['batch'],
 		'state'       => $row['state'],

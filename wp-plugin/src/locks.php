@@ -128,7 +128,7 @@ final class Session_Locks extends Locks {
 	public function take_within( string $name, int $ms ): bool {
 		global $wpdb;
 		// MySQL rounds the seconds, MariaDB takes fractions; elsewhere a page's 200 ms are asked for in steps.
-		if ( 0 !== $ms % 1000 && false === stripos( (string) $wpdb->db_server_info(), 'mariadb' ) ) {
+		if ( 0 !== $ms % 1000 && ( ! $wpdb->dbh instanceof \mysqli || false === stripos( (string) $wpdb->db_server_info(), 'mariadb' ) ) ) {
 			return parent::take_within( $name, $ms );
 		}
 		return '1' === $this->db->value( sprintf( 'SELECT GET_LOCK(?, %.3F)', $ms / 1000 ), array( $name ) );
@@ -307,7 +307,7 @@ function prove_lock_kind(): string {
 		$first  = ( new Session_Locks( $a ) )->take( $names );
 		$second = ( new Session_Locks( $b ) )->take( $names );
 	} catch ( Database_Error $e ) {
-		if ( $e->is_gone() ) {
+		if ( $e->is_gone() || $e->is_busy() ) {
 			throw $e; // Says nothing about the server's locks.
 		}
 		// Galera answers 1235 here, some proxies something of their own.

@@ -52,7 +52,7 @@ final class Merge {
 		if ( 'cron' !== $option ) {
 			return $value;
 		}
-		if ( ! doing_action( 'update_option' ) ) {
+		if ( ! doing_action( 'update_option' ) && ! doing_action( 'add_option' ) ) {
 			self::forget();
 		}
 		// Where core will find nothing to write, there is nothing to watch for.
@@ -128,8 +128,6 @@ final class Merge {
 		} finally {
 			if ( $ours ) {
 				$locks->release( array( $name ) );
-			} else {
-				self::count_unlocked();
 			}
 		}
 	}
@@ -215,8 +213,7 @@ final class Merge {
 	}
 
 	/**
-	 * The option was written: core has cached its own copy, the row has the merged one. A cache that all requests share forgets
-	 * both instead: what this request knows of the other options may be old.
+	 * The option was written: core has cached its own copy, the row has the merged one.
 	 */
 	public static function action_written(): void {
 		$written  = self::$written;
@@ -224,10 +221,9 @@ final class Merge {
 		// Not the changes: this write may have been made from within another that is still to come.
 		self::$written  = null;
 		self::$earliest = null;
-		if ( null !== $written && wp_using_ext_object_cache() ) {
-			forget_cached_cron();
-		} elseif ( null !== $written ) {
-			$all = wp_load_alloptions();
+		if ( null !== $written ) {
+			// As core does it: from a cache that all requests share, the other options as they are now.
+			$all = wp_load_alloptions( true );
 			if ( isset( $all['cron'] ) ) {
 				$all['cron'] = $written;
 				wp_cache_set( 'alloptions', $all, 'options' );
@@ -248,17 +244,6 @@ final class Merge {
 		self::$changes  = array();
 		self::$written  = null;
 		self::$earliest = null;
-	}
-
-	/**
-	 * Counts how often the lock was not had in time.
-	 */
-	private static function count_unlocked(): void {
-		try {
-			page_connection()->write( 'UPDATE ' . state_table() . " SET updated_ms = updated_ms + 1 WHERE blog = ? AND name = 'unlocked'", array( get_current_blog_id() ) );
-		} catch ( Database_Error $e ) {
-			return;
-		}
 	}
 
 	/**

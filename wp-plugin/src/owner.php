@@ -113,12 +113,14 @@ function stale( array $owner ): array {
 }
 
 /**
- * The owner called: notes until when he may be silent, and from time to time, for page views, that he was seen; then a snapshot is due as well.
+ * The owner called: notes until when he may be silent, and from time to time, for page views, that he was seen.
+ *
+ * @return bool Was it such a time?
  */
-function owner_was_here( Connection $db, string $id, int $expect_ms ): void {
+function owner_was_here( Connection $db, string $id, int $expect_ms ): bool {
 	$owner = owner( $db );
 	if ( '' === $id || $owner['id'] !== $id || $owner['left'] ) {
-		return;
+		return false;
 	}
 	// A call that is expected at the same time as before says nothing new.
 	if ( now_ms() + $expect_ms > $owner['expected_ms'] + 1000 ) {
@@ -126,14 +128,11 @@ function owner_was_here( Connection $db, string $id, int $expect_ms ): void {
 		replace_state( $db, 'owner', $owner, array_merge( $owner, array( 'expected_ms' => now_ms() + $expect_ms ) ) );
 	}
 	$settings = settings();
-	if ( abs( time() - (int) ( $settings['seen'] ?? 0 ) ) > seen_every( $settings ) ) {
-		save_settings( array( 'seen' => time() ) );
-		try {
-			keep_snapshot( $db, read_cron( $db ) );
-		} catch ( Corrupt_Cron $e ) {
-			return; // The call itself says so.
-		}
+	if ( abs( time() - (int) ( $settings['seen'] ?? 0 ) ) <= seen_every( $settings ) ) {
+		return false;
 	}
+	save_settings( array( 'seen' => time() ) );
+	return true;
 }
 
 /**

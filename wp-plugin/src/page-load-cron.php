@@ -143,7 +143,8 @@ function action_stand_in(): void {
 		if ( ! empty( settings()['settled'] ) ) {
 			save_settings( array( 'settled' => false ) ); // Until this pass has come to its end.
 		}
-		settle_runs( $db, $batch->locks, array() );
+		$batch->policies = known_policies( $db );
+		settle_runs( $db, $batch->locks, array( 'policies' => $batch->policies ) );
 		( new Execution( $batch, null ) )->work( PAGE_LOAD_BUDGET_MS );
 		if ( ! open_rows( $db ) ) {
 			save_settings( array( 'settled' => true ) );

@@ -25,25 +25,27 @@ final class Row_Locks extends Locks {
 	 */
 	private $db;
 	/**
-	 * What our rows hold: who we are.
+	 * What our rows hold: who we are. The process's, not the connection's, which may be another one after the server was away.
 	 *
 	 * @var string
 	 */
-	private $mark;
+	private static $mark = '';
 	/**
 	 * Locks that are ours: name => true.
 	 *
 	 * @var array
 	 */
-	private $held = array();
+	private static $held = array();
 
 	/**
 	 * Locks of this process.
 	 */
 	public function __construct( Connection $db ) {
-		$pid        = (int) getmypid();
-		$this->db   = $db;
-		$this->mark = (string) wp_json_encode( array( 'by' => bin2hex( random_bytes( 8 ) ), 'host' => host_name(), 'pid' => $pid, 'start' => process_start( $pid ) ) );
+		$pid      = (int) getmypid();
+		$this->db = $db;
+		if ( '' === self::$mark ) {
+			self::$mark = (string) wp_json_encode( array( 'by' => bin2hex( random_bytes( 8 ) ), 'host' => host_name(), 'pid' => $pid, 'start' => process_start( $pid ) ) );
+		}
 	}
 
 	/**
@@ -52,8 +54,8 @@ final class Row_Locks extends Locks {
 	public function take( array $names ): array {
 		$taken = array();
 		foreach ( $names as $name ) {
-			if ( isset( $this->held[ $name ] ) || $this->insert( $name ) || ( $this->remove_dead( $name ) && $this->insert( $name ) ) ) {
-				$this->held[ $name ] = true;
+			if ( isset( self::$held[ $name ] ) || $this->insert( $name ) || ( $this->remove_dead( $name ) && $this->insert( $name ) ) ) {
+				self::$held[ $name ] = true;
 				$taken[]             = $name;
 			}
 		}
@@ -65,9 +67,9 @@ final class Row_Locks extends Locks {
 	 */
 	public function release( array $names ): void {
 		foreach ( $names as $name ) {
-			if ( isset( $this->held[ $name ] ) ) {
-				$this->db->write( 'DELETE FROM ' . state_table() . ' WHERE blog = ? AND name = ? AND value = ?', array( get_current_blog_id(), $name, $this->mark ) );
-				unset( $this->held[ $name ] );
+			if ( isset( self::$held[ $name ] ) ) {
+				$this->db->write( 'DELETE FROM ' . state_table() . ' WHERE blog = ? AND name = ? AND value = ?', array( get_current_blog_id(), $name, self::$mark ) );
+				unset( self::$held[ $name ] );
 			}
 		}
 	}
@@ -94,7 +96,7 @@ final class Row_Locks extends Locks {
 	private function insert( string $name ): bool {
 		try {
 			$sql = 'INSERT INTO ' . state_table() . ' (blog, name, value, updated_ms) VALUES (?, ?, ?, ' . self::NOW . ' + ?)';
-			return 1 === $this->db->write( $sql, array( get_current_blog_id(), $name, $this->mark, 1000 * $this->db->patience ) );
+			return 1 === $this->db->write( $sql, array( get_current_blog_id(), $name, self::$mark, 1000 * $this->db->patience ) );
 		} catch ( Database_Error $e ) {
 			// 1062: there is one. Busy: somebody is making one.
 			if ( 1062 === (int) $e->getCode() || $e->is_busy() ) {
@@ -127,7 +129,10 @@ final class Row_Locks extends Locks {
 	 * Nobody holds it any more.
 	 */
 	private static function is_dead( array $row ): bool {
-		$by = array_merge( array( 'host' => '', 'pid' => 0, 'start' => '' ), (array) json_decode( $row['value'], true ) );
-		return (int) $row['lease'] <= 0 || is_process_gone( (string) $by['host'], (int) $by['pid'], (string) $by['start'] );
+		$by   = array_merge( array( 'host' => '', 'pid' => 0, 'start' => '' ), (array) json_decode( $row['value'], true ) );
+		$ours = array_merge( array( 'host' => '', 'pid' => 0, 'start' => '' ), (array) json_decode( self::$mark, true ) );
+		// A row of this very process with another mark: of an earlier request, which ended without giving it back.
+		$is_left = $row['value'] !== self::$mark && '' !== $ours['start'] && array( $by['host'], $by['pid'], $by['start'] ) === array( $ours['host'], $ours['pid'], $ours['start'] );
+		return (int) $row['lease'] <= 0 || $is_left || is_process_gone( (string) $by['host'], (int) $by['pid'], (string) $by['start'] );
 	}
 }

@@ -59,10 +59,11 @@ function settings(): array {
 }
 
 /**
- * Changes some of the settings.
+ * Changes some of the settings. On top of what the row has now: a long run knows those of its beginning.
  */
 function save_settings( array $changes ): void {
-	update_option( OPTION, array_merge( settings(), $changes ), true );
+	$now = maybe_unserialize( (string) page_connection()->value( 'SELECT option_value FROM ' . $GLOBALS['wpdb']->options . ' WHERE option_name = ?', array( OPTION ) ) );
+	update_option( OPTION, array_merge( is_array( $now ) ? $now : array(), $changes ), true );
 }
 
 /**

@@ -89,7 +89,9 @@ function end_dead_run( Connection $db, Locks $locks, array $row, array $ask ): b
 	if ( ! end_run( $db, $locks, $row, $ended, $set ) ) {
 		return false;
 	}
-	count_bad( $db, $locks, $row, $ended, true );
+	if ( 'requeued' !== $set['then'] ) {
+		count_bad( $db, $locks, $row, $ended );
+	}
 	return true;
 }
 
@@ -109,6 +111,7 @@ function requeue( Connection $db, Locks $locks, string $run ): array {
 			while ( ! insert_event( $cron, $at, $row['hook'], $row['event_key'], array( 'schedule' => false, 'args' => unpack_args( $row['args'] ) ) ) ) {
 				++$at;
 			}
+			$db->write( 'UPDATE ' . journal_table() . ' SET again_at = ?, again_ms = ? WHERE run = ?', array( $at, now_ms(), $run ) );
 			$row['then'] = 'requeued';
 			return $row;
 		}

@@ -16,32 +16,65 @@ const HOURLY_KEPT     = 24;
 const LARGEST_OF_MANY = 1048576;
 
 /**
- * Keeps the option's text, if it holds events and is not the one that was kept last.
+ * Keeps the option's text, which can be read, if it holds events and is not the one that was kept last. Whoever calls has more
+ * important things to do: what fails here is tried again with the next one.
+ *
+ * @param int $at_ms From before it was read.
  */
-function keep_snapshot( Connection $db, ?string $text ): void {
-	$latest = get_state( $db, LATEST );
-	$hash   = md5( (string) $text );
-	if ( null === $text || ( $latest && $hash === $latest['hash'] ) || ! iterator_count( each_event( events_in( $text ) ) ) ) {
+function keep_snapshot( Connection $db, ?string $text, int $at_ms ): void {
+	// A timestamp with hooks; unpacked, 100,000 events would fill the memory once more.
+	if ( null === $text || ! preg_match( '/i:\d+;a:\d+:\{[si]:/', $text ) ) {
 		return;
 	}
-	$snapshot = array( 'at_ms' => now_ms(), 'hash' => $hash, 'cron' => base64_encode( (string) gzcompress( $text, 1 ) ) ); // phpcs:ignore WordPress.PHP.DiscouragedPHPFunctions -- may hold any bytes.
-	set_state( $db, LATEST, $snapshot );
+	try {
+		$latest = get_state( $db, LATEST );
+		$hash   = md5( $text );
+		if ( $latest && $hash === $latest['hash'] ) {
+			return;
+		}
+		$snapshot = pack_snapshot( $text, $at_ms );
+		set_state( $db, LATEST, $snapshot );
+		if ( strlen( $text ) <= LARGEST_OF_MANY ) {
+			keep_hourly( $db, $snapshot );
+		}
+	} catch ( Database_Error $e ) {
+		return;
+	}
+}
+
+/**
+ * A text as it is kept: any bytes, small.
+ */
+function pack_snapshot( string $text, int $at_ms ): array {
+	return array( 'at_ms' => $at_ms, 'hash' => md5( $text ), 'cron' => base64_encode( (string) gzcompress( $text, 1 ) ) ); // phpcs:ignore WordPress.PHP.DiscouragedPHPFunctions
+}
+
+/**
+ * The first one of each hour.
+ */
+function keep_hourly( Connection $db, array $snapshot ): void {
 	$hour = SNAPSHOT . gmdate( 'YmdH' );
-	if ( strlen( $text ) > LARGEST_OF_MANY || null !== get_state( $db, $hour ) ) {
+	if ( null !== get_state( $db, $hour ) ) {
 		return;
 	}
 	set_state( $db, $hour, $snapshot );
-	$kept = array_column( $db->rows( 'SELECT name FROM ' . state_table() . " WHERE blog = ? AND name LIKE 'snapshot:2%' ORDER BY name DESC", array( get_current_blog_id() ) ), 'name' );
-	foreach ( array_slice( $kept, HOURLY_KEPT ) as $old ) {
+	foreach ( array_slice( hourly_snapshots( $db ), HOURLY_KEPT ) as $old ) {
 		$db->write( 'DELETE FROM ' . state_table() . ' WHERE blog = ? AND name = ?', array( get_current_blog_id(), $old ) );
 	}
+}
+
+/**
+ * Their names, newest first.
+ */
+function hourly_snapshots( Connection $db ): array {
+	return array_column( $db->rows( 'SELECT name FROM ' . state_table() . " WHERE blog = ? AND name LIKE 'snapshot:2%' ORDER BY name DESC", array( get_current_blog_id() ) ), 'name' );
 }
 
 /**
  * Puts the newest snapshot back, in place of an option that cannot be read or holds no event at all; and what was found there
  * is kept. Events that were claimed since the snapshot do not come back: the journal knows them.
  *
- * @return array at_ms, events (how many), claimed (how many of the snapshot's were left out).
+ * @return array at_ms, events (how many), claimed (how many of the snapshot's were left out), kept (what was found there).
  * @throws Refused Where the option is in order, or there is no snapshot.
  */
 function restore_cron( Connection $db, Locks $locks ): array {
@@ -50,18 +83,21 @@ function restore_cron( Connection $db, Locks $locks ): array {
 	if ( ! $locks->take_within( $lock, CLAIM_WAITS_MS ) ) {
 		throw new Database_Error( 'another request is writing the cron option', 1205 );
 	}
+	$is_kept = false;
 	try {
 		$db->begin();
 		$found = $db->value( "SELECT option_value FROM {$wpdb->options} WHERE option_name = 'cron'" . $db->for_update() );
 		refuse_in_order( $found );
 		$snapshot = newest_snapshot( $db );
 		$cron     = $snapshot['cron'];
-		$claimed  = replay( $db, $cron, (int) $snapshot['at_ms'] );
+		// A claim notes its time before its commit, and waits a second for the lock at most.
+		$claimed = replay( $db, $cron, (int) $snapshot['at_ms'] - 2000 );
 		sort_cron( $cron );
 		if ( null === $found ) {
 			$db->write( "INSERT INTO {$wpdb->options} (option_name, option_value, autoload) VALUES ('cron', ?, 'yes')", array( pack_args( $cron ) ) );
 		} else {
-			set_state( $db, CORRUPT, array( 'at_ms' => now_ms(), 'hash' => md5( $found ), 'cron' => base64_encode( (string) gzcompress( $found, 1 ) ) ) ); // phpcs:ignore WordPress.PHP.DiscouragedPHPFunctions
+			$is_kept = strlen( $found ) <= LARGEST_CRON;
+			$is_kept && set_state( $db, CORRUPT, pack_snapshot( $found, now_ms() ) );
 			$db->write( "UPDATE {$wpdb->options} SET option_value = ? WHERE option_name = 'cron'", array( pack_args( $cron ) ) );
 		}
 		$db->commit();
@@ -73,7 +109,7 @@ function restore_cron( Connection $db, Locks $locks ): array {
 	}
 	forget_cached_cron();
 	wp_cache_delete( 'notoptions', 'options' );
-	return array( 'at_ms' => (int) $snapshot['at_ms'], 'events' => iterator_count( each_event( $cron ) ), 'claimed' => $claimed );
+	return array( 'at_ms' => (int) $snapshot['at_ms'], 'events' => iterator_count( each_event( $cron ) ), 'claimed' => $claimed, 'kept' => $is_kept );
 }
 
 /**
@@ -95,8 +131,7 @@ function refuse_in_order( ?string $found ): void {
  * @throws Refused Where none can be read.
  */
 function newest_snapshot( Connection $db ): array {
-	$names = array_column( $db->rows( 'SELECT name FROM ' . state_table() . " WHERE blog = ? AND name LIKE 'snapshot:2%' ORDER BY name DESC", array( get_current_blog_id() ) ), 'name' );
-	foreach ( array_merge( array( LATEST ), $names ) as $name ) {
+	foreach ( array_merge( array( LATEST ), hourly_snapshots( $db ) ) as $name ) {
 		$snapshot = get_state( $db, $name );
 		$text     = @gzuncompress( (string) base64_decode( (string) ( $snapshot['cron'] ?? '' ), true ) ); // phpcs:ignore WordPress.PHP.NoSilencedErrors,WordPress.PHP.DiscouragedPHPFunctions
 		$cron     = false === $text ? null : unpack_cron( $text );
@@ -128,7 +163,7 @@ function replay( Connection $db, array &$cron, int $at_ms ): int {
 		} elseif ( 'skipped' === $step ) {
 			$next && remove_event( $cron, $next, $hook, $key );
 		} else {
-			insert_event( $cron, time(), $hook, $key, entry( next_try( $row, $row['state'] ) ) );
+			insert_event( $cron, (int) $row['again_at'], $hook, $key, entry( next_try( $row, $row['state'] ) ) );
 		}
 	}
 	return max( 0, $left_out );
@@ -139,21 +174,16 @@ function replay( Connection $db, array &$cron, int $at_ms ): int {
  */
 function steps_since( Connection $db, int $at_ms ): array {
 	$steps = array();
-	$last  = array();
-	$sql   = 'SELECT ' . FULL_COLUMNS . ' FROM ' . journal_table() . ' WHERE blog = ? AND ( claimed_ms >= ? OR ended_ms >= ? ) ORDER BY id';
-	foreach ( $db->rows( $sql, array( get_current_blog_id(), $at_ms, $at_ms ) ) as $row ) {
-		$last[ bad_name( $row ) ] = $row;
+	$sql   = 'SELECT ' . FULL_COLUMNS . ' FROM ' . journal_table() . ' WHERE blog = ? AND ( claimed_ms >= ? OR ended_ms >= ? OR again_ms >= ? ) ORDER BY id';
+	foreach ( $db->rows( $sql, array( get_current_blog_id(), $at_ms, $at_ms, $at_ms ) ) as $row ) {
 		if ( (int) $row['claimed_ms'] >= $at_ms ) {
 			$steps[] = array( (int) $row['claimed_ms'], 'claimed', $row );
 		}
 		if ( in_array( $row['state'], array( 'given_back', 'skipped' ), true ) ) {
 			$steps[] = array( (int) $row['ended_ms'], $row['state'], $row );
 		}
-	}
-	foreach ( $last as $row ) {
-		// Once more, and not claimed since.
-		if ( 'requeued' === $row['then'] ) {
-			$steps[] = array( PHP_INT_MAX, 'requeued', $row );
+		if ( (int) $row['again_ms'] >= $at_ms ) {
+			$steps[] = array( (int) $row['again_ms'], 'requeued', $row );
 		}
 	}
 	usort(

@@ -45,7 +45,8 @@ fn row_37_a_wrong_key_a_wrong_clock_and_a_replay_run_nothing() {
     let mut runner = Runner::builder(&site)
         .trigger(Trigger::Http)
         .site_line(&between(&site, &door))
-        .site_line("rescan = \"1s\"")
+        // An hour is no silence here: page loads would run what is due, and rightly so.
+        .site_line("rescan = \"1s\"\ngrace = \"3h\"")
         .start();
     let mut plan = Plan::new();
     plan.schedule(&site, &[(unix_now(), "fx_ok", json!(["in order"]))]);

@@ -7,7 +7,8 @@
 
 namespace WP_Cron_Runner;
 
-const MOST_AT_ONCE = 50;
+const MOST_AT_ONCE    = 50;
+const RESTART_TAKES_S = 120;
 
 /** In the entry of an event that is tried once more: which try it is, and how many processes died of it in a row. */
 const RETRY_MARK = 'wp_cron_runner';
@@ -152,10 +153,24 @@ final class Batch {
 	}
 
 	/**
-	 * A new connection, after the server dropped the old one with all its locks.
+	 * A new connection, after the server dropped the old one with all its locks. A server that is restarted is waited for: an end
+	 * that nobody writes down would be unknown for as long as this process lives.
+	 *
+	 * @throws Database_Error Where it stays away.
 	 */
 	public function reconnect(): void {
-		$this->db      = own_connection();
+		$until = hrtime( true ) + RESTART_TAKES_S * 1000000000;
+		while ( true ) {
+			try {
+				$this->db = own_connection();
+				break;
+			} catch ( Database_Error $e ) {
+				if ( ! $e->is_gone() || hrtime( true ) >= $until ) {
+					throw $e;
+				}
+				sleep( 1 );
+			}
+		}
 		$this->locks   = required_locks( $this->db );
 		$this->holding = '';
 	}

@@ -12,7 +12,7 @@ use super::ledger::Ledger;
 use super::runner::Runner;
 use super::site::Site;
 use super::wait::wait_for;
-use super::wordpress::base64;
+use super::wordpress::{base64, unix_now};
 
 /// An event: hook and WordPress's key of its arguments.
 type Event = (String, String);
@@ -20,7 +20,8 @@ type Event = (String, String);
 /// What a row of faults ends with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Figure {
-    /// Planned, and neither ended (as the journal says) nor in the `cron` option; or `ok` without having run to its end.
+    /// Planned, and neither ended (as the journal says) nor waiting in the `cron` option for a time to come; or `ok` without
+    /// having run to its end.
     pub lost: usize,
     /// Ran beside itself, or once more than anybody asked for, or has more outcomes than runs.
     pub doubled: usize,
@@ -169,7 +170,12 @@ impl Plan {
     pub fn judge(&self, site: &Site) -> Figure {
         let single: BTreeSet<Event> = keys(site, &self.single).collect();
         let recurring: BTreeSet<Event> = keys(site, &self.recurring).collect();
-        let facts = Facts { journal: journal(site), scheduled: in_option(site), ledger: by_event(&site.ledger()) };
+        // What is still going on must not look like something else: an end is in the ledger before it is in the journal, and a
+        // beginning after.
+        let begun = by_event(&site.ledger());
+        let journal = journal(site);
+        let (scheduled, overdue) = (in_option(site), overdue(site));
+        let facts = Facts { begun, journal, scheduled, overdue, ledger: by_event(&site.ledger()) };
         let mut figure = Figure { of: single.len() + recurring.len(), lost: self.vanished, ..Figure::default() };
         let mut shown = 0;
         for event in single.iter().chain(&recurring) {
@@ -214,8 +220,10 @@ impl Plan {
 
 /// What is known when all is over.
 struct Facts {
+    begun: BTreeMap<Event, Ledger>,
     journal: BTreeMap<Event, Vec<Row>>,
     scheduled: BTreeSet<Event>,
+    overdue: BTreeSet<Event>,
     ledger: BTreeMap<Event, Ledger>,
 }
 
@@ -223,29 +231,32 @@ impl Facts {
     fn of_event(&self, event: &Event, is_recurring: bool, is_ended: bool) -> Figure {
         let rows = self.journal.get(event).map_or(&[][..], Vec::as_slice);
         let lines = self.ledger.get(event).map_or(&[][..], |ledger| ledger.0.as_slice());
-        let count = |at: &str| lines.iter().filter(|line| line.at == at).count();
+        let ends = lines.iter().filter(|line| line.at == "END").count();
+        let begins =
+            self.begun.get(event).map_or(0, |ledger| ledger.0.iter().filter(|line| line.at == "BEGIN").count());
         let of_state = |state: &str| rows.iter().filter(|row| row.state == state).count();
         let repeated = rows.iter().filter(|row| row.then == "requeued").count();
         let held = rows.iter().filter(|row| row.then == "held").count();
         let open = of_state("claimed") + of_state("running");
         let outcomes = rows.len() - open - of_state("skipped");
-        // Gone without an outcome, also where it was put back after one; left behind in a state that is none; or called ok
-        // although the hook did not come to its end.
+        // Gone without an outcome, also where it was put back after one; left behind in a state that is none, or in the option
+        // although it is due; or called ok although the hook did not come to its end.
         let is_gone = match is_recurring {
             true => !is_ended && !self.scheduled.contains(event),
             false => outcomes + open < 1 + repeated && !self.scheduled.contains(event),
         };
-        let is_hollow = of_state("ok") > count("END");
+        let is_hollow = of_state("ok") > ends;
+        let is_left = !is_recurring && self.overdue.contains(event);
         // A second outcome of one occurrence; more beginnings than outcomes of runs that started; a run beside itself.
         let occurrences = match is_recurring {
             true => rows.iter().filter(|row| row.is_final()).map(|row| row.due_at).collect::<BTreeSet<_>>().len(),
             false => 1,
         };
         let outcomes_too_many = outcomes.saturating_sub(occurrences + repeated);
-        let begins_too_many = count("BEGIN").saturating_sub(outcomes + open);
+        let begins_too_many = begins.saturating_sub(outcomes + open);
         let overlaps = self.ledger.get(event).map_or(0, |ledger| ledger.overlaps().len());
         Figure {
-            lost: open + usize::from(is_gone || is_hollow),
+            lost: open + usize::from(is_gone || is_hollow || is_left),
             doubled: outcomes_too_many.max(begins_too_many) + overlaps,
             held,
             repeated,
@@ -310,9 +321,19 @@ pub fn open_runs(site: &Site) -> usize {
 }
 
 fn in_option(site: &Site) -> BTreeSet<Event> {
+    events_before(site, i64::MAX)
+}
+
+/// Due for ten seconds and more.
+fn overdue(site: &Site) -> BTreeSet<Event> {
+    events_before(site, unix_now() - 10)
+}
+
+fn events_before(site: &Site, time: i64) -> BTreeSet<Event> {
     let cron = site.cron_array_json();
-    let hooks = cron.as_object().expect("a cron array").values().filter_map(Value::as_object);
-    let events = hooks.flat_map(|hooks| {
+    let times = cron.as_object().expect("a cron array").iter();
+    let times = times.filter(|(at, _)| at.parse::<i64>().is_ok_and(|at| at < time));
+    let events = times.filter_map(|(_, hooks)| hooks.as_object()).flat_map(|hooks| {
         hooks.iter().flat_map(|(hook, keys)| {
             keys.as_object().into_iter().flat_map(|keys| keys.keys()).map(|key| (hook.clone(), key.clone()))
         })

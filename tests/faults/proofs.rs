@@ -105,7 +105,7 @@ fn without_process_lock() {
 #[test]
 fn without_merge() {
     let site = Site::builder().mariadb().start();
-    seen("merge", &writers::writers_beside_a_runner(&site, Some(Guard::Merge), 10));
+    seen("merge", &writers::writers_beside_a_runner(&site, Some(Guard::Merge), 10).0);
 }
 
 #[test]

@@ -103,6 +103,27 @@ fn row_2_a_child_of_wp_cli_lives_on() {
     assert!(told.in_flight >= told.kills / 2, "the kills hit nothing: {told}");
 }
 
+/// More ended than one answer holds, and the first thing that the runner does decides about one more.
+#[test]
+fn row_1_what_ended_without_a_record_is_told() {
+    let site = Site::builder().mariadb().start();
+    let mut runner = Runner::builder(&site).site_line("rescan = \"1s\"\nlanes = 2").start();
+    let mut plan = Plan::new();
+    plan.schedule_by_page(&site, "fx_ok", "ended", 700);
+    plan.wait(&site, secs(60));
+    plan.schedule_by_page(&site, "fx_sleep", "30", 1);
+    let begin = wait_for("a run", secs(20), || unended(&site).first().cloned());
+    runner.kill();
+    for file in ["history.sqlite", "history.sqlite-wal", "history.sqlite-shm"] {
+        let _ = std::fs::remove_file(runner.dir.join("home/state").join(file));
+    }
+    site.php_fpm.kill_worker(begin.pid);
+    runner.start();
+    plan.wait(&site, secs(20));
+    nothing_wrong("row 1 (history gone)", &plan.judge(&site), &"700 runs told anew");
+    plan.wait_until_told(&site, &runner, secs(10));
+}
+
 /// Processes of WP-CLI and the runner, at random.
 fn a_storm_on_wp_cli(name: &str, site: Site) {
     let mut storm = Storm::begin(site, Trigger::WpCli, Random::new());

@@ -346,6 +346,14 @@ function settled( Connection $db, Locks $locks, array $ask ): array {
 			$rows[ $row['run'] ] = report_row( $row );
 		}
 	}
+	// Where they are more than one answer holds, the runner asks again since the last of them: a run that was decided just now
+	// must not come before those that ended earlier.
+	usort(
+		$rows,
+		static function ( array $a, array $b ): int {
+			return $a['ended_ms'] <=> $b['ended_ms'];
+		}
+	);
 	$cron = events_in( read_cron( $db ) );
 	return array_merge(
 		array(
@@ -353,7 +361,7 @@ function settled( Connection $db, Locks $locks, array $ask ): array {
 			'epoch'     => owner( $db )['epoch'],
 			'lock_kind' => settings()['lock_kind'] ?? null,
 			'install'   => install_id(),
-			'settled'   => array_slice( array_values( $rows ), 0, 500 ),
+			'settled'   => array_slice( $rows, 0, 500 ),
 			'more'      => count( $rows ) > 500,
 			'open'      => array_map( __NAMESPACE__ . '\report_open', open_rows( $db ) ),
 			'now_ms'    => now_ms(),

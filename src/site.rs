@@ -110,6 +110,8 @@ pub struct State {
     asked: Option<i64>,
     vain: u32,
     ask_again: i64,
+    /// Not before: requests that began before anybody had ever taken the site over know nothing of a claim.
+    first_run_at: i64,
     open: Vec<Open>,
     batches: HashSet<String>,
     settle_at: i64,
@@ -155,6 +157,7 @@ impl State {
             asked: None,
             vain: 0,
             ask_again: 0,
+            first_run_at: 0,
             open: Vec::new(),
             batches: HashSet::new(),
             settle_at: 0,
@@ -247,6 +250,9 @@ impl State {
 
     /// The site is ours now.
     pub fn taken(&mut self, now: i64, epoch: i64, seen: Seen, open: Vec<Open>) {
+        if epoch == 1 {
+            self.first_run_at = now + SECOND;
+        }
         self.right = Right::Owner { epoch };
         self.is_to_be_told = false;
         self.is_spreading = seen.due > 1;

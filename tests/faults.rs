@@ -25,6 +25,7 @@ mod runner_kills;
 mod signatures;
 mod soak;
 mod storm;
+mod take_over;
 mod worker_kills;
 mod writers;
 

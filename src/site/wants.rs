@@ -118,7 +118,7 @@ impl State {
         if self.running < self.lanes()
             && let (Some(run_at), Some(may_at)) = (self.run_at(), self.may_start_at(now))
         {
-            let at = run_at.max(may_at);
+            let at = run_at.max(may_at).max(self.first_run_at);
             if now >= at {
                 return Want::Run;
             }

@@ -56,7 +56,7 @@ final class Merge {
 			self::forget();
 		}
 		// Where core will find nothing to write, there is nothing to watch for.
-		if ( ! is_array( $value ) || ! can_stand_in() || ( is_array( $old ) && pack_args( $value ) === pack_args( $old ) ) ) {
+		if ( ! is_array( $value ) || ( is_array( $old ) && pack_args( $value ) === pack_args( $old ) ) || ! self::is_wanted() ) {
 			return $value;
 		}
 		if ( ! is_array( $old ) && ! self::is_row_readable() ) {
@@ -65,6 +65,28 @@ final class Merge {
 		self::$changes[] = array( is_array( $old ) ? $old : array(), $value );
 		add_filter( 'query', array( __CLASS__, 'filter_query' ), PHP_INT_MAX );
 		return $value;
+	}
+
+	/**
+	 * Is there somebody whose work a plain write would undo? A request may have begun before a runner took the site over for the
+	 * first time: one query, for a site that no runner looks after, and only where it schedules something.
+	 */
+	private static function is_wanted(): bool {
+		if ( can_stand_in() ) {
+			return true;
+		}
+		if ( '' === site_name() || isset( settings()['install'] ) ) {
+			return false;
+		}
+		try {
+			$now = settings_in_row( page_connection() );
+		} catch ( Database_Error $e ) {
+			return false;
+		}
+		if ( isset( $now['install'] ) ) {
+			settings( $now );
+		}
+		return can_stand_in();
 	}
 
 	/**

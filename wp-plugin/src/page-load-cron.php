@@ -115,10 +115,9 @@ function action_stray_call(): void {
  * What runner_is_alive() says, from the row itself.
  */
 function seen_lately( Connection $db ): bool {
-	global $wpdb;
-	$row  = maybe_unserialize( (string) $db->value( "SELECT option_value FROM {$wpdb->options} WHERE option_name = ?", array( OPTION ) ) );
-	$seen = is_array( $row ) ? (int) ( $row['seen'] ?? 0 ) : 0;
-	return $seen && abs( time() - $seen ) < grace( (array) $row );
+	$row  = settings_in_row( $db );
+	$seen = (int) ( $row['seen'] ?? 0 );
+	return $seen && abs( time() - $seen ) < grace( $row );
 }
 
 /**

@@ -51,10 +51,29 @@ function key_id( string $raw ): string {
 /**
  * What the runner left for page views. Read from the autoloaded options, so that it never costs a query, even
  * before it was written for the first time.
+ *
+ * @param array|null $newer What the row is known to hold by now, for the rest of this request.
  */
-function settings(): array {
+function settings( ?array $newer = null ): array {
+	static $known = array();
+	$blog         = get_current_blog_id();
+	if ( null !== $newer ) {
+		$known[ $blog ] = $newer;
+	}
+	if ( isset( $known[ $blog ] ) ) {
+		return $known[ $blog ];
+	}
 	$all   = wp_load_alloptions();
 	$value = isset( $all[ OPTION ] ) ? maybe_unserialize( $all[ OPTION ] ) : array();
+	return is_array( $value ) ? $value : array();
+}
+
+/**
+ * What the row itself holds.
+ */
+function settings_in_row( Connection $db ): array {
+	global $wpdb;
+	$value = maybe_unserialize( (string) $db->value( "SELECT option_value FROM {$wpdb->options} WHERE option_name = ?", array( OPTION ) ) );
 	return is_array( $value ) ? $value : array();
 }
 
@@ -62,8 +81,9 @@ function settings(): array {
  * Changes some of the settings. On top of what the row has now: a long run knows those of its beginning.
  */
 function save_settings( array $changes ): void {
-	$now = maybe_unserialize( (string) page_connection()->value( 'SELECT option_value FROM ' . $GLOBALS['wpdb']->options . ' WHERE option_name = ?', array( OPTION ) ) );
-	update_option( OPTION, array_merge( is_array( $now ) ? $now : array(), $changes ), true );
+	$new = array_merge( settings_in_row( page_connection() ), $changes );
+	update_option( OPTION, $new, true );
+	settings( $new );
 }
 
 /**

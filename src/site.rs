@@ -362,6 +362,7 @@ impl State {
         self.clock = PhpClock::default();
         self.not_before = 0;
         self.ask_again = 0;
+        self.first_run_at = 0;
         self.looked = None;
         self.settle_at = 0;
         if let Right::Standby { until } = &mut self.right {

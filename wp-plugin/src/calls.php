@@ -160,6 +160,10 @@ function answer_inspect( Frames $frames, array $ask ): void {
 	$row   = has_tables() ? journal_row( $db, (string) ( $ask['run'] ?? '' ) ) : null;
 	$locks = site_locks( $db );
 	$state = $row && $locks ? process_state( $db, $locks, $row ) : 'unknown';
+	if ( 'dead' === $state && 'running' === $row['state'] && in_array( process_seen( $row['host'], (int) $row['pid'], $row['pid_start'] ), array( 'here', 'hidden' ), true ) ) {
+		// Its connection alone may have been dropped, by something that has no patience with silence.
+		$state = 'unknown';
+	}
 	$frames->send( array( 't' => 'inspect', 'row' => $row ? report_row( $row ) : null, 'process' => $state ) );
 }
 
@@ -209,10 +213,12 @@ function answer_end( Frames $frames, array $ask, string $nonce ): void {
 			}
 		}
 	}
-	$alive = $is_here();
-	$frame = array( 't' => 'ended', 'run' => $run, 'alive' => $alive, 'signal' => $signal, 'reason' => $reason );
+	$alive   = $is_here();
+	// Without a start the runner signals nobody: a lease may outlive its holder, and a number is soon another's.
+	$is_sure = 2 === count( $enough ) || 'here' === process_seen( $row['host'], $pid, $row['pid_start'] );
+	$frame  = array( 't' => 'ended', 'run' => $run, 'alive' => $alive, 'signal' => $signal, 'reason' => $reason );
 	// Where PHP could not, the runner may be able to.
-	$frames->send( $frame + array( 'host' => $row['host'], 'pid' => $pid, 'start' => $row['pid_start'], 'held' => $is_held() ) );
+	$frames->send( $frame + array( 'host' => $row['host'], 'pid' => $pid, 'start' => $is_sure ? $row['pid_start'] : '', 'held' => $is_held() ) );
 }
 
 /**
@@ -346,14 +352,17 @@ function settled( Connection $db, Locks $locks, array $ask ): array {
 			$rows[ $row['run'] ] = report_row( $row );
 		}
 	}
-	// Where they are more than one answer holds, the runner asks again since the last of them: a run that was decided just now
-	// must not come before those that ended earlier.
-	usort(
-		$rows,
-		static function ( array $a, array $b ): int {
-			return $a['ended_ms'] <=> $b['ended_ms'];
-		}
-	);
+	$rows = array_values( $rows ); // What was decided just now and what was asked for by name comes first.
+	if ( ! empty( $ask['take'] ) ) {
+		// Where they are more than one answer holds, the runner asks again since the last of them: a run that was decided just now
+		// must not come before those that ended earlier.
+		usort(
+			$rows,
+			static function ( array $a, array $b ): int {
+				return $a['ended_ms'] <=> $b['ended_ms'];
+			}
+		);
+	}
 	$cron = events_in( read_cron( $db ) );
 	return array_merge(
 		array(
@@ -386,5 +395,11 @@ function answer_run( Frames $frames, array $ask, string $nonce ): void {
 	$batch->longest  = max( 1, (int) ( $ask['longest_s'] ?? 600 ) );
 	( new Execution( $batch, $frames ) )->work( (int) ( $ask['budget_ms'] ?? 60000 ) );
 	prune_hourly( $db );
-	owner_was_here( $db, (string) ( $ask['owner'] ?? '' ), (int) ( $ask['expect_ms'] ?? 0 ) );
+	if ( owner_was_here( $db, (string) ( $ask['owner'] ?? '' ), (int) ( $ask['expect_ms'] ?? 0 ) ) ) {
+		// On a busy site it is nearly always a run that comes at such a time.
+		$at   = now_ms();
+		$text = read_cron( $db );
+		events_in( $text );
+		keep_snapshot( $db, $text, $at );
+	}
 }

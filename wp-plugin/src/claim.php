@@ -165,7 +165,8 @@ final class Batch {
 				$this->db = own_connection();
 				break;
 			} catch ( Database_Error $e ) {
-				if ( ! $e->is_gone() || hrtime( true ) >= $until ) {
+				// All others come back as well: there may be no connection left for a moment.
+				if ( ! ( $e->is_gone() || $e->is_busy() ) || hrtime( true ) >= $until ) {
 					throw $e;
 				}
 				sleep( 1 );

@@ -33,7 +33,7 @@ final class Database_Error extends \RuntimeException {
 	 * The server went away; the locks of that connection are gone with it.
 	 */
 	public function is_gone(): bool {
-		return in_array( (int) $this->getCode(), array( 2002, 2006, 2013, 1927, 4031 ), true );
+		return in_array( (int) $this->getCode(), array( 1053, 1927, 2002, 2006, 2013, 4031 ), true );
 	}
 }
 

@@ -125,26 +125,40 @@ function take_back_connection(): string {
  */
 function end_open_transaction(): string {
 	global $wpdb;
+	if ( is_sqlite() ) {
+		return sqlite_rollback() ? 'left a transaction open: rolled back' : '';
+	}
+	$found = array();
+	$tells = false !== stripos( $wpdb->db_server_info(), 'mariadb' );
+	$state = send_as_is( 'SELECT ' . ( $tells ? '@@in_transaction' : '1' ) . ' AS opened, @@autocommit AS auto' );
+	if ( ! $state instanceof \mysqli_result ) {
+		return ''; // The connection is gone, and all that was left on it.
+	}
+	$state = (array) $state->fetch_assoc();
+	if ( $state['opened'] ) {
+		send_as_is( 'ROLLBACK' );
+		$found[] = $tells ? 'left a transaction open: rolled back' : '';
+	}
+	if ( ! $state['auto'] ) {
+		send_as_is( 'SET autocommit = 1' );
+		$found[] = 'left autocommit off: on again';
+	}
+	send_as_is( 'UNLOCK TABLES' );
+	return implode( ', ', array_filter( $found ) );
+}
+
+/**
+ * A statement over the very connection that $wpdb has: $wpdb itself would open another one where this is gone, wait for it, and
+ * end the process where there is none; and the event has ended well.
+ *
+ * @return \mysqli_result|bool
+ */
+function send_as_is( string $sql ) {
+	global $wpdb;
 	try {
-		if ( is_sqlite() ) {
-			return sqlite_rollback() ? 'left a transaction open: rolled back' : '';
-		}
-		$found = array();
-		$db    = page_connection();
-		$tells = false !== stripos( $wpdb->db_server_info(), 'mariadb' );
-		$state = (array) $db->row( 'SELECT ' . ( $tells ? '@@in_transaction' : '1' ) . ' AS opened, @@autocommit AS auto' );
-		if ( $state['opened'] ) {
-			$db->write( 'ROLLBACK' );
-			$found[] = $tells ? 'left a transaction open: rolled back' : '';
-		}
-		if ( ! $state['auto'] ) {
-			$db->write( 'SET autocommit = 1' );
-			$found[] = 'left autocommit off: on again';
-		}
-		$db->write( 'UNLOCK TABLES' );
-		return implode( ', ', array_filter( $found ) );
-	} catch ( Database_Error $e ) {
-		return '';
+		return @mysqli_query( $wpdb->dbh, $sql ); // phpcs:ignore WordPress.DB,WordPress.PHP.NoSilencedErrors
+	} catch ( \mysqli_sql_exception $e ) {
+		return false;
 	}
 }
 

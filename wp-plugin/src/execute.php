@@ -376,8 +376,10 @@ final class Execution {
 	private function with_bad_count( array $ended ): array {
 		list( $row, $outcome, $set ) = $ended;
 		if ( null !== $row['schedule'] && ( 'ok' !== $outcome || $this->batch->ended_badly_before( $row ) ) ) {
-			$said             = count_bad( $this->batch->db, $this->batch->locks, $row, $outcome );
-			$ended[2]['note'] = trim( "{$set['note']} $said" );
+			$said = count_bad( $this->batch->db, $this->batch->locks, $row, $outcome );
+			if ( '' !== $said ) {
+				$ended[2]['note'] = trim( "{$set['note']} $said" );
+			}
 		}
 		return $ended;
 	}

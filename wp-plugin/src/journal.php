@@ -148,10 +148,10 @@ function set_state( Connection $db, string $name, array $value ): void {
 			$db->write( 'INSERT INTO ' . state_table() . ' (blog, name, value, updated_ms) VALUES (?, ?, ?, ?)', array( $blog, $name, $json, now_ms() ) );
 			return;
 		} catch ( Database_Error $e ) {
-			if ( null === $db->value( $have . $db->for_update(), array( $blog, $name ) ) ) {
+			// Somebody has made it meanwhile: 1062 of MySQL, 19 of SQLite, none from the drop-in. Any other error may have ended the transaction.
+			if ( ! in_array( (int) $e->getCode(), array( 0, 19, 1062 ), true ) || null === $db->value( $have, array( $blog, $name ) ) ) {
 				throw $e;
 			}
-			// Somebody has made it meanwhile.
 		}
 	}
 	$db->write( 'UPDATE ' . state_table() . ' SET value = ?, updated_ms = ? WHERE blog = ? AND name = ?', array( $json, now_ms(), $blog, $name ) );

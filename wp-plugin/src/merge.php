@@ -243,9 +243,11 @@ final class Merge {
 		// Not the changes: this write may have been made from within another that is still to come.
 		self::$written  = null;
 		self::$earliest = null;
-		if ( null !== $written ) {
-			// As core does it: from a cache that all requests share, the other options as they are now.
-			$all = wp_load_alloptions( true );
+		if ( null !== $written && wp_using_ext_object_cache() ) {
+			// Shared by all requests: a claim may have been made since, and has let the cache forget.
+			forget_cached_cron();
+		} elseif ( null !== $written ) {
+			$all = wp_load_alloptions();
 			if ( isset( $all['cron'] ) ) {
 				$all['cron'] = $written;
 				wp_cache_set( 'alloptions', $all, 'options' );

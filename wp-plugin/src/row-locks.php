@@ -131,8 +131,9 @@ final class Row_Locks extends Locks {
 	private static function is_dead( array $row ): bool {
 		$by   = array_merge( array( 'host' => '', 'pid' => 0, 'start' => '' ), (array) json_decode( $row['value'], true ) );
 		$ours = array_merge( array( 'host' => '', 'pid' => 0, 'start' => '' ), (array) json_decode( self::$mark, true ) );
-		// A row of this very process with another mark: of an earlier request, which ended without giving it back.
-		$is_left = $row['value'] !== self::$mark && '' !== $ours['start'] && array( $by['host'], $by['pid'], $by['start'] ) === array( $ours['host'], $ours['pid'], $ours['start'] );
+		// A row of this very process with another mark: of an earlier request, which ended without giving it back; or of another
+		// thread, where there are threads.
+		$is_left = ! PHP_ZTS && $row['value'] !== self::$mark && '' !== $ours['start'] && array( $by['host'], $by['pid'], $by['start'] ) === array( $ours['host'], $ours['pid'], $ours['start'] );
 		return (int) $row['lease'] <= 0 || $is_left || is_process_gone( (string) $by['host'], (int) $by['pid'], (string) $by['start'] );
 	}
 }

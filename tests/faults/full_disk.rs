@@ -57,7 +57,9 @@ fn fill(folder: &Path) -> PathBuf {
 fn state_directory_full(site: &Site, row: &str) {
     let mut runner = Runner::builder(site).site_line("rescan = \"1s\"\nlanes = 2").prepare();
     let state = runner.dir.join("home/state");
-    let Some(_small) = Small::mount(&state, "4m") else {
+    // The history keeps 2 MB of every round.
+    let megabytes = times(4, 64);
+    let Some(_small) = Small::mount(&state, &format!("{megabytes}m")) else {
         eprintln!("{row}: not run: only root may mount a file system that can be full");
         return;
     };
@@ -84,8 +86,10 @@ fn state_directory_full(site: &Site, row: &str) {
         });
         assert!(unix_now() < due + 8, "this machine is too slow");
         let begun = site.ledger().0.len();
-        let words =
-            [state.join("history.sqlite").display().to_string(), "(0 of 4194304 bytes are free there)".to_owned()];
+        let words = [
+            state.join("history.sqlite").display().to_string(),
+            format!("(0 of {} bytes are free there)", megabytes << 20),
+        ];
         let status = runner.cli(&["status"]).stdout;
         for (place, text) in [("/readyz", &page.body), ("the log", &runner.log()), ("status", &status)] {
             assert!(words.iter().all(|word| text.contains(word)), "{place}: {text}");
@@ -101,7 +105,7 @@ fn state_directory_full(site: &Site, row: &str) {
             let said = runner.cli(&["run"]);
             assert_eq!(said.code(), 75, "systemd starts it again: {said:?}");
             assert!(said.stderr.contains(&state.display().to_string()), "{said:?}");
-            assert!(said.stderr.contains(" of 4194304 bytes are free there"), "{said:?}");
+            assert!(said.stderr.contains(&format!(" of {} bytes are free there", megabytes << 20)), "{said:?}");
             assert_eq!(site.ledger().0.len(), begun, "{said:?}");
         }
         waited += 30 - site.ledger().ends("fx_flood").iter().filter(|line| line.args[2] == round).count();

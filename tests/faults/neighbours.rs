@@ -26,7 +26,7 @@ fn row_31_quick_sites_do_not_wait_for_a_slow_one() {
     // Short: while the first of them run. Full: ten minutes, an event every other second and all of them in the same one.
     let (rounds, gap) = (times(6, 300), 2);
     // Each site's schedule is written by a process of its own, before the first of them is due.
-    let first = unix_now() + 3 + 2 * i64::try_from(quick.len()).expect("a few");
+    let first = unix_now() + 3 + 6 * i64::try_from(quick.len()).expect("a few");
     let mut plans: Vec<Plan> = Vec::new();
     for site in &quick {
         let mut plan = Plan::new();

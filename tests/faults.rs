@@ -7,6 +7,7 @@
 mod aimed;
 mod answers;
 mod by_hand;
+mod corrupt;
 mod database;
 pub mod door;
 mod drain;

@@ -10,7 +10,6 @@ mod calls;
 mod claims;
 mod commands;
 mod control;
-mod corrupt;
 mod faults;
 mod layers;
 mod limits;

@@ -1,8 +1,9 @@
-//! A `cron` option that was cut short, is no array, or too large: nothing is written over it, and its last snapshot
+//! Row 40: a `cron` option that was cut short, is no array, or too large: nothing is written over it, and its last snapshot
 //! comes back with one command.
 
 use serde_json::{Value, json};
 
+use super::{nothing_wrong, times};
 use crate::support::wordpress::unix_now;
 use crate::support::{Plan, Runner, Site, secs, wait_for};
 
@@ -31,7 +32,7 @@ fn a_site_with_a_timetable(site: &Site) -> (Runner, Plan) {
 
 /// It is in no snapshot.
 #[test]
-fn what_the_journal_gave_back_since_the_snapshot_is_there_again() {
+fn row_40_what_the_journal_gave_back_since_the_snapshot_is_there_again() {
     let site = Site::builder().mariadb().start();
     let mut runner = Runner::builder(&site).start();
     runner.stop();
@@ -83,7 +84,11 @@ fn broken_and_restored(site: &Site, damage: &str) {
     let said = runner.cli(&["restore", &site.name]);
     assert_eq!(said.code(), 0, "{said:?}");
     let figure = plan.judge(site);
-    assert_eq!(figure.wrong(), 0, "{damage}: {figure}; {said:?}");
+    nothing_wrong(
+        "row 40",
+        &figure,
+        &format!("the option becomes {damage}; {}", said.stdout.lines().next().unwrap_or_default()),
+    );
     assert_eq!(
         (site.scheduled("fx_ok").len(), site.scheduled("fx_output").len()),
         (20, 0),
@@ -99,28 +104,28 @@ fn broken_and_restored(site: &Site, damage: &str) {
 }
 
 #[test]
-fn cut_short_on_mariadb() {
+fn row_40_cut_short_on_mariadb() {
     broken_and_restored(&Site::builder().mariadb().start(), "substr($text, 0, -8)");
 }
 
 #[test]
-fn cut_short_on_sqlite() {
+fn row_40_cut_short_on_sqlite() {
     broken_and_restored(&Site::builder().sqlite().start(), "substr($text, 0, -8)");
 }
 
 #[test]
-fn a_serialization_that_core_reads_as_nothing() {
+fn row_40_a_serialization_that_core_reads_as_nothing() {
     // Ends like an array: `get_option` gives false, and core would add the option anew.
     broken_and_restored(&Site::builder().mariadb().start(), "substr($text, 0, -30) . '}'");
 }
 
 #[test]
-fn a_string() {
+fn row_40_a_string() {
     broken_and_restored(&Site::builder().sqlite().start(), "'not an array at all'");
 }
 
 #[test]
-fn without_a_snapshot_it_says_so() {
+fn row_40_without_a_snapshot_it_says_so() {
     let site = Site::builder().mariadb().start();
     let runner = Runner::builder(&site).start();
     site.sql("DELETE FROM wp_cron_runner_state WHERE name LIKE 'snapshot:%'");
@@ -133,8 +138,8 @@ fn without_a_snapshot_it_says_so() {
 
 /// Fifty megabytes where faults are injected at length; else two, and the plugin takes one for its most.
 #[test]
-fn a_timetable_that_is_too_large_is_refused_by_its_size() {
-    let megabytes = crate::faults::times(2, 50);
+fn row_40_a_timetable_that_is_too_large_is_refused_by_its_size() {
+    let megabytes = times(2, 50);
     let site = Site::builder().own_mariadb().php_ini("memory_limit", "1G").start();
     let mut runner = Runner::builder(&site).site_line("rescan = \"1s\"\ngrace = \"4s\"").prepare();
     if megabytes < 32 {
@@ -157,7 +162,7 @@ fn a_timetable_that_is_too_large_is_refused_by_its_size() {
     assert!(length.and_then(|length| length.parse::<usize>().ok()) > Some(bytes), "nothing was written");
     let said = runner.cli(&["restore", &site.name]);
     assert_eq!(said.code(), 0, "{said:?}");
-    assert_eq!(plan.judge(&site).wrong(), 0);
+    nothing_wrong("row 40", &plan.judge(&site), &format!("{megabytes} MB, refused and restored"));
 }
 
 /// 100,000 events to come and ten that are due: looked at, claimed and run like any others.
@@ -184,11 +189,11 @@ fn a_hundred_thousand_events(site: &Site) {
 }
 
 #[test]
-fn a_hundred_thousand_events_on_mariadb() {
+fn row_40_a_hundred_thousand_events_on_mariadb() {
     a_hundred_thousand_events(&Site::builder().mariadb().php_ini("memory_limit", "256M").start());
 }
 
 #[test]
-fn a_hundred_thousand_events_on_sqlite() {
+fn row_40_a_hundred_thousand_events_on_sqlite() {
     a_hundred_thousand_events(&Site::builder().sqlite().php_ini("memory_limit", "256M").start());
 }

@@ -54,70 +54,62 @@ fn fill(folder: &Path) -> PathBuf {
     ballast
 }
 
-fn state_directory_full(site: &Site, row: &str) {
+fn state_directory_full(site: &Site, row: &str, is_restarted: bool) {
     let mut runner = Runner::builder(site).site_line("rescan = \"1s\"\nlanes = 2").prepare();
     let state = runner.dir.join("home/state");
-    // The history keeps 2 MB of every round.
-    let megabytes = times(4, 64);
-    let Some(_small) = Small::mount(&state, &format!("{megabytes}m")) else {
+    let Some(_small) = Small::mount(&state, "4m") else {
         eprintln!("{row}: not run: only root may mount a file system that can be full");
         return;
     };
     runner.start();
     let mut plan = Plan::new();
-    let mut waited = 0;
-    for round in 0..times(1, 10) {
-        let before = site.ledger().ends("fx_sleep").len();
-        plan.schedule(site, &[(unix_now(), "fx_sleep", json!([3, round]))]);
-        wait_for("one that runs", secs(15), || (site.ledger().begins("fx_sleep").len() > before).then_some(()));
-        let ballast = fill(&state);
-        // Each of them has 64 KiB to be recorded: more than any page that is left over can take. A request that has begun may
-        // go on for five seconds; what is due after that has to wait.
-        let due = unix_now() + 1;
-        let floods: Vec<_> =
-            (0..30).map(|i| (if i < 5 { due } else { due + 9 + i % 3 }, "fx_flood", json!([1, 0, round, i]))).collect();
-        plan.schedule(site, &floods);
-        let page = wait_for("a runner that is not ready", secs(20), || {
-            let page = runner.get("/readyz");
-            (page.status == 503).then_some(page)
-        });
-        wait_for("the end of what runs", secs(20), || {
-            (site.ledger().ends("fx_sleep").len() > before && running(site) == 0).then_some(())
-        });
-        assert!(unix_now() < due + 8, "this machine is too slow");
-        let begun = site.ledger().0.len();
-        let words = [
-            state.join("history.sqlite").display().to_string(),
-            format!("(0 of {} bytes are free there)", megabytes << 20),
-        ];
-        let status = runner.cli(&["status"]).stdout;
-        for (place, text) in [("/readyz", &page.body), ("the log", &runner.log()), ("status", &status)] {
-            assert!(words.iter().all(|word| text.contains(word)), "{place}: {text}");
-        }
-        wait_for("a look that sees what is due", secs(20), || {
-            (runner.json(&["status"])["sites"][0]["due"] == 25).then_some(())
-        });
-        wait_for("two rescans", secs(20), || (unix_now() > due + 14).then_some(()));
-        assert_eq!(site.ledger().0.len(), begun, "what cannot be recorded was started");
-        // Nor does one start that could not record anything. It says where, and that it is worth another try.
-        if round == 0 {
-            runner.kill();
-            let said = runner.cli(&["run"]);
-            assert_eq!(said.code(), 75, "systemd starts it again: {said:?}");
-            assert!(said.stderr.contains(&state.display().to_string()), "{said:?}");
-            assert!(said.stderr.contains(&format!(" of {} bytes are free there", megabytes << 20)), "{said:?}");
-            assert_eq!(site.ledger().0.len(), begun, "{said:?}");
-        }
-        waited += 30 - site.ledger().ends("fx_flood").iter().filter(|line| line.args[2] == round).count();
-        std::fs::remove_file(ballast).expect("room");
-        if round == 0 {
-            runner.start();
-        }
-        assert!(plan.wait(site, secs(60)), "{}", runner.log());
-        wait_for("readiness, by itself", secs(10), || (runner.get("/readyz").status == 200).then_some(()));
-        let all = 31 * (round + 1);
-        wait_for("every record", secs(20), || (runner.history().len() == all).then_some(()));
+    let before = site.ledger().ends("fx_sleep").len();
+    plan.schedule(site, &[(unix_now(), "fx_sleep", json!([3]))]);
+    wait_for("one that runs", secs(15), || (site.ledger().begins("fx_sleep").len() > before).then_some(()));
+    let ballast = fill(&state);
+    // Each of them has 64 KiB to be recorded: more than any page that is left over can take. A request that has begun may
+    // go on for five seconds; what is due after that has to wait.
+    let due = unix_now() + 1;
+    let floods: Vec<_> =
+        (0..30).map(|i| (if i < 5 { due } else { due + 9 + i % 3 }, "fx_flood", json!([1, 0, i]))).collect();
+    plan.schedule(site, &floods);
+    let page = wait_for("a runner that is not ready", secs(20), || {
+        let page = runner.get("/readyz");
+        (page.status == 503).then_some(page)
+    });
+    wait_for("the end of what runs", secs(20), || {
+        (site.ledger().ends("fx_sleep").len() > before && running(site) == 0).then_some(())
+    });
+    assert!(unix_now() < due + 8, "this machine is too slow");
+    let begun = site.ledger().0.len();
+    let words = [state.join("history.sqlite").display().to_string(), "(0 of 4194304 bytes are free there)".to_owned()];
+    let status = runner.cli(&["status"]).stdout;
+    for (place, text) in [("/readyz", &page.body), ("the log", &runner.log()), ("status", &status)] {
+        assert!(words.iter().all(|word| text.contains(word)), "{place}: {text}");
     }
+    wait_for("a look that sees what is due", secs(20), || {
+        (runner.json(&["status"])["sites"][0]["due"] == 25).then_some(())
+    });
+    wait_for("two rescans", secs(20), || (unix_now() > due + 14).then_some(()));
+    assert_eq!(site.ledger().0.len(), begun, "what cannot be recorded was started");
+    // Nor does one start that could not record anything. It says where, and that it is worth another try.
+    if is_restarted {
+        runner.kill();
+        let said = runner.cli(&["run"]);
+        assert_eq!(said.code(), 75, "systemd starts it again: {said:?}");
+        assert!(said.stderr.contains(&state.display().to_string()), "{said:?}");
+        assert!(said.stderr.contains(" of 4194304 bytes are free there"), "{said:?}");
+        assert_eq!(site.ledger().0.len(), begun, "{said:?}");
+    }
+    let waited = 30 - site.ledger().ends("fx_flood").len();
+    std::fs::remove_file(ballast).expect("room");
+    if is_restarted {
+        runner.start();
+    }
+    assert!(plan.wait(site, secs(60)), "{}", runner.log());
+    wait_for("readiness, by itself", secs(10), || (runner.get("/readyz").status == 200).then_some(()));
+    let all = 31;
+    wait_for("every record", secs(20), || (runner.history().len() == all).then_some(()));
     assert!(waited > 0, "nothing had to wait");
     assert!(runner.history().iter().all(|run| run["outcome"] == "ok"), "{:?}", runner.history());
     assert!(!runner.cli(&["status"]).stdout.contains("not ready"));
@@ -130,5 +122,8 @@ fn running(site: &Site) -> usize {
 
 #[test]
 fn row_18_a_state_directory_without_room() {
-    state_directory_full(&Site::builder().mariadb().start(), "row 18");
+    // Each time on a small file system of its own: what was written once leaves room in the history's own files.
+    for round in 0..times(2, 10) {
+        state_directory_full(&Site::builder().mariadb().start(), "row 18", round % 2 == 0);
+    }
 }

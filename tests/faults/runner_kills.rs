@@ -131,7 +131,8 @@ fn a_storm_on_wp_cli(name: &str, site: Site) {
     let calm = storm.calm();
     let kills = [Victim::Worker, Victim::Runner].map(|victim| calm.kills(victim));
     nothing_wrong(name, &calm.figure, &format!("{} kills of WP-CLI, {} of the runner; {calm}", kills[0], kills[1]));
-    assert!(kills.iter().all(|kills| *kills >= 2), "the kills hit too little: {calm}");
+    // A busy machine starts few processes of WP-CLI in that time; that none of them is hit would prove nothing.
+    assert!(kills.iter().all(|kills| *kills >= times(1, 20)), "the kills hit too little: {calm}");
 }
 
 #[test]

@@ -225,7 +225,7 @@ fn an_event_that_is_left_alone_is_asked_for_at_the_rescan_only() {
 fn each_failure_has_its_own_patience() {
     let table = [
         (Failure::ServerError("500".into()), vec![1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]),
-        (Failure::Database("down".into()), vec![1, 15, 15]),
+        (Failure::Database("down".into()), vec![1, 2, 4, 15, 15]),
         (Failure::NotReached("refused".into()), vec![1, 2, 4, 8, 16, 32, 60, 60]),
         (Failure::QueueFull, vec![1, 2, 4, 8, 15, 15]),
         (Failure::Busy(String::new()), vec![1, 2, 4, 8, 15, 15]),

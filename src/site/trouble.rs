@@ -39,9 +39,9 @@ impl State {
                 doubled(60)
             }
             Failure::Busy(_) | Failure::QueueFull => doubled(15),
-            // It is back within a second, or somebody has to do something; and what is due then must not wait for minutes.
-            Failure::Database(_) if times > 1 => 15 * SECOND,
-            Failure::Database(_) => SECOND,
+            // It is back within seconds, or somebody has to do something; and what is due then must not wait for minutes.
+            Failure::Database(_) if times > 3 => 15 * SECOND,
+            Failure::Database(_) => doubled(15),
             Failure::NotReached(_) | Failure::Unclear(_) | Failure::TimedOut(_) => doubled(60),
             Failure::ServerError(_)
             | Failure::Corrupt(_)

@@ -213,12 +213,12 @@ function answer_end( Frames $frames, array $ask, string $nonce ): void {
 			}
 		}
 	}
-	$alive   = $is_here();
+	$alive = $is_here();
 	// Without a start the runner signals nobody: a lease may outlive its holder, and a number is soon another's.
-	$is_sure = 2 === count( $enough ) || 'here' === process_seen( $row['host'], $pid, $row['pid_start'] );
-	$frame  = array( 't' => 'ended', 'run' => $run, 'alive' => $alive, 'signal' => $signal, 'reason' => $reason );
+	$start = $alive || in_array( 'hidden', $enough, true ) ? $row['pid_start'] : '';
+	$frame = array( 't' => 'ended', 'run' => $run, 'alive' => $alive, 'signal' => $signal, 'reason' => $reason );
 	// Where PHP could not, the runner may be able to.
-	$frames->send( $frame + array( 'host' => $row['host'], 'pid' => $pid, 'start' => $is_sure ? $row['pid_start'] : '', 'held' => $is_held() ) );
+	$frames->send( $frame + array( 'host' => $row['host'], 'pid' => $pid, 'start' => $start, 'held' => $is_held() ) );
 }
 
 /**
@@ -308,10 +308,7 @@ function decide( Connection $db, Locks $locks, array $ask, string $id ): array {
 		// finds another's mark.
 		set_transient( 'doing_cron', sprintf( '%.22F', microtime( true ) ) );
 		set_state( $db, 'policies', array_values( (array) ( $ask['policies'] ?? array() ) ) );
-		$at   = now_ms();
-		$text = read_cron( $db );
-		events_in( $text );
-		keep_snapshot( $db, $text, $at );
+		take_snapshot( $db );
 	} elseif ( empty( $ask['leave'] ) && empty( $ask['uninstall'] ) ) {
 		check_epoch( $db, (int) ( $ask['epoch'] ?? 0 ) );
 	}
@@ -397,9 +394,6 @@ function answer_run( Frames $frames, array $ask, string $nonce ): void {
 	prune_hourly( $db );
 	if ( owner_was_here( $db, (string) ( $ask['owner'] ?? '' ), (int) ( $ask['expect_ms'] ?? 0 ) ) ) {
 		// On a busy site it is nearly always a run that comes at such a time.
-		$at   = now_ms();
-		$text = read_cron( $db );
-		events_in( $text );
-		keep_snapshot( $db, $text, $at );
+		take_snapshot( $db );
 	}
 }

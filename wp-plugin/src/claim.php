@@ -139,9 +139,6 @@ final class Batch {
 	 * Did this recurring event end badly the last time? Asked of the database once.
 	 */
 	public function ended_badly_before( array $row ): bool {
-		if ( null === $row['schedule'] ) {
-			return false;
-		}
 		if ( null === $this->bad ) {
 			try {
 				$this->bad = (array) get_state( $this->db, 'bad' );
@@ -325,7 +322,9 @@ function next_of( int $timestamp, string $hook, array $event, array $schedules, 
  * Takes the chosen events out of the option, puts their next occurrences in, and makes the journal's rows.
  */
 function take_out( Batch $batch, array &$cron, array $take ): array {
-	$rows = array();
+	$rows  = array();
+	$pid   = (int) getmypid();
+	$start = process_start( $pid );
 	foreach ( $take as list( $timestamp, $hook, $key, $next, $lock ) ) {
 		$event = $cron[ $timestamp ][ $hook ][ $key ] ?? null;
 		if ( ! is_array( $event ) || ! remove_event( $cron, $timestamp, $hook, $key ) ) {
@@ -351,8 +350,8 @@ function take_out( Batch $batch, array &$cron, array $take ): array {
 			'runner'      => $batch->runner,
 			'run_trigger' => $batch->trigger,
 			'host'        => host_name(),
-			'pid'         => (int) getmypid(),
-			'pid_start'   => process_start( (int) getmypid() ),
+			'pid'         => $pid,
+			'pid_start'   => $start,
 			'claimed_ms'  => now_ms(),
 			'limit_s'     => $batch->longest,
 			// Anybody can write anything into the option.

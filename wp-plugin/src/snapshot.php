@@ -43,6 +43,18 @@ function keep_snapshot( Connection $db, ?string $text, int $at_ms ): void {
 }
 
 /**
+ * Reads the option and keeps it.
+ *
+ * @throws Corrupt_Cron Where it cannot be read.
+ */
+function take_snapshot( Connection $db ): void {
+	$at   = now_ms();
+	$text = read_cron( $db );
+	events_in( $text );
+	keep_snapshot( $db, $text, $at );
+}
+
+/**
  * A text as it is kept: any bytes, small.
  */
 function pack_snapshot( string $text, int $at_ms ): array {
@@ -79,37 +91,28 @@ function hourly_snapshots( Connection $db ): array {
  */
 function restore_cron( Connection $db, Locks $locks ): array {
 	global $wpdb;
-	$lock = write_lock( get_current_blog_id() );
-	if ( ! $locks->take_within( $lock, CLAIM_WAITS_MS ) ) {
-		throw new Database_Error( 'another request is writing the cron option', 1205 );
-	}
-	$is_kept = false;
-	try {
-		$db->begin();
-		$found = $db->value( "SELECT option_value FROM {$wpdb->options} WHERE option_name = 'cron'" . $db->for_update() );
-		refuse_in_order( $found );
-		$snapshot = newest_snapshot( $db );
-		$cron     = $snapshot['cron'];
-		// A claim notes its time before its commit, and waits a second for the lock at most.
-		$claimed = replay( $db, $cron, (int) $snapshot['at_ms'] - 2000 );
-		sort_cron( $cron );
-		if ( null === $found ) {
-			$db->write( "INSERT INTO {$wpdb->options} (option_name, option_value, autoload) VALUES ('cron', ?, 'yes')", array( pack_args( $cron ) ) );
-		} else {
-			$is_kept = strlen( $found ) <= LARGEST_CRON;
-			$is_kept && set_state( $db, CORRUPT, pack_snapshot( $found, now_ms() ) );
-			$db->write( "UPDATE {$wpdb->options} SET option_value = ? WHERE option_name = 'cron'", array( pack_args( $cron ) ) );
+	$restored = in_write_lock(
+		$db,
+		$locks,
+		static function () use ( $db, $wpdb ): array {
+			$found = $db->value( "SELECT option_value FROM {$wpdb->options} WHERE option_name = 'cron'" . $db->for_update() );
+			refuse_in_order( $found );
+			$snapshot = newest_snapshot( $db );
+			$cron     = $snapshot['cron'];
+			// A claim notes its time before its commit, and waits a second for the lock at most.
+			$claimed = replay( $db, $cron, (int) $snapshot['at_ms'] - 2000 );
+			sort_cron( $cron );
+			$is_kept = null !== $found && strlen( $found ) <= LARGEST_CRON;
+			if ( $is_kept ) {
+				set_state( $db, CORRUPT, pack_snapshot( $found, now_ms() ) );
+			}
+			write_cron( $db, null !== $found, pack_args( $cron ) );
+			return array( 'at_ms' => (int) $snapshot['at_ms'], 'events' => iterator_count( each_event( $cron ) ), 'claimed' => $claimed, 'kept' => $is_kept );
 		}
-		$db->commit();
-	} catch ( \Throwable $e ) {
-		$db->rollback();
-		throw $e;
-	} finally {
-		$locks->release( array( $lock ) );
-	}
+	);
 	forget_cached_cron();
 	wp_cache_delete( 'notoptions', 'options' );
-	return array( 'at_ms' => (int) $snapshot['at_ms'], 'events' => iterator_count( each_event( $cron ) ), 'claimed' => $claimed, 'kept' => $is_kept );
+	return $restored;
 }
 
 /**

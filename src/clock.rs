@@ -18,6 +18,13 @@ pub fn steady_ms() -> i64 {
     millis(START.elapsed())
 }
 
+/// Milliseconds since the machine was started, also while it slept (CLOCK_BOOTTIME): what others may have done meanwhile is
+/// measured by it.
+pub fn boot_ms() -> i64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    time.tv_sec.saturating_mul(1000) + time.tv_nsec / 1_000_000
+}
+
 /// `2026-11-22T08:15:30.250Z`
 pub fn rfc3339(ms: i64) -> String {
     match Timestamp::from_millisecond(ms) {

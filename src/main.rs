@@ -14,6 +14,7 @@ mod history;
 mod lease;
 mod outcome;
 mod protocol;
+mod redis_link;
 mod run_site;
 mod schedule;
 mod scheduler;

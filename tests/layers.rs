@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Top first. Neighbours on one line do not know one another.
-const LAYERS: [&[&str]; 16] = [
+const LAYERS: [&[&str]; 17] = [
     &["main"],
     &["cli"],
     &["commands"],
@@ -14,6 +14,7 @@ const LAYERS: [&[&str]; 16] = [
     &["scheduler"],
     &["run_site"],
     &["trigger", "lease", "history"],
+    &["redis_link"],
     &["config", "site"],
     &["schedule"],
     &["protocol"],

@@ -47,6 +47,7 @@ pub async fn once(config: &Config, names: &[String], dry_run: bool, json: bool) 
         path: config.path.clone(),
         hash: config.hash.clone(),
         runner: config.runner.clone(),
+        redis: config.redis.clone(),
         // Whoever asks for it now does not mean the next time of a schedule.
         sites: sites.iter().map(|site| Arc::new(Site { schedule: None, ..Site::clone(site) })).collect(),
         history: config.history.clone(),

@@ -3,6 +3,7 @@
 
 pub mod file;
 pub mod problem;
+pub mod redis;
 pub mod secret;
 mod sites;
 mod triggers;
@@ -37,6 +38,8 @@ pub struct Config {
     /// The beginning of the file's SHA-256, to tell one version from another.
     pub hash: String,
     pub runner: Runner,
+    /// None for one host: leases and history are then local files.
+    pub redis: Option<Arc<redis::Redis>>,
     pub sites: Vec<Arc<Site>>,
     pub history: History,
     /// What is legal and probably not wanted, ready to print.
@@ -290,6 +293,7 @@ fn sentence(path: &Path, source: &str, problem: &Problem) -> String {
 fn resolve(path: &Path, root: &Table<'_>, problems: &Problems, secrets: Secrets) -> Option<Config> {
     let folder = path.parent().unwrap_or(Path::new("/"));
     let runner = runner(&root.table("runner"), folder);
+    let redis = root.has("redis").then(|| redis::resolve(&root.table("redis"), folder)).flatten().map(Arc::new);
     let history = root.table("history");
     let history_limits = History {
         age: history.duration("age", Duration::from_secs(3600)..Duration::from_secs(3650 * 86_400)).unwrap_or(days(30)),
@@ -304,7 +308,7 @@ fn resolve(path: &Path, root: &Table<'_>, problems: &Problems, secrets: Secrets)
     }
     let sites = sites.into_iter().map(Arc::new).collect();
     let hash = String::new();
-    Some(Config { path: path.to_path_buf(), hash, runner, sites, history: history_limits, warnings: Vec::new() })
+    Some(Config { path: path.to_path_buf(), hash, runner, redis, sites, history: history_limits, warnings: Vec::new() })
 }
 
 const fn days(count: u64) -> Duration {

@@ -45,13 +45,13 @@ fn key(line: &str) -> Result<Key, &'static str> {
     }
 }
 
-/// `user:password`
+/// One line that nobody else may read: `user:password`, or a password alone.
 #[derive(Debug, Clone)]
 pub struct Password(SecretString);
 
 impl Password {
-    pub fn new(user_and_password: &str) -> Self {
-        Self(SecretString::from(user_and_password))
+    pub fn new(line: &str) -> Self {
+        Self(SecretString::from(line))
     }
 
     pub fn expose(&self) -> &str {
@@ -75,6 +75,21 @@ pub fn user_and_password(path: &Path) -> Result<Password, Refusal> {
             path: path.display().to_string(),
             found,
             expected: "user:password and a line end",
+        });
+    }
+    Ok(Password::new(line))
+}
+
+/// A password alone, one line.
+pub fn password(path: &Path) -> Result<Password, Refusal> {
+    let text = read(path)?;
+    let line = text.strip_suffix('\n').unwrap_or(&text);
+    if line.is_empty() || line.contains(['\n', '\r']) {
+        let found = "is not one line".to_string();
+        return Err(Refusal::Wrong {
+            path: path.display().to_string(),
+            found,
+            expected: "the password and a line end",
         });
     }
     Ok(Password::new(line))

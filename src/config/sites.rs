@@ -34,7 +34,7 @@ pub fn resolve(tables: &[Table<'_>], folder: &Path, problems: &Problems, secrets
 
 pub(super) struct Reader<'a> {
     pub(super) table: &'a Table<'a>,
-    folder: &'a Path,
+    pub(super) folder: &'a Path,
     secrets: Secrets,
 }
 

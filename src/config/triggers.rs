@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use reqwest::{Certificate, Url};
 use toml::Spanned;
 
+use super::file::Table;
 use super::problem::excerpt;
 use super::sites::{Reader, host_ip, is_link_local};
 use super::{Address, CaFile, Http, Trigger, User, WpCli, WpCronPhp, secret};
@@ -108,7 +109,7 @@ impl Reader<'_> {
     }
 
     fn http(&self, url: Option<&Spanned<Url>>, is_used: bool) -> Option<Http> {
-        let ca_file = self.ca_file();
+        let ca_file = ca_file(self.table, self.folder);
         let connect_to = self.connect_to();
         let file = self.path("basic_auth_file", "a file with user:password, mode 0600");
         let basic_auth = file.and_then(|path| match secret::user_and_password(&path) {
@@ -127,25 +128,6 @@ impl Reader<'_> {
             self.table.refuse(url.span(), message, "https://, or `insecure = true`");
         }
         Some(Http { ca_file, connect_to, basic_auth })
-    }
-
-    fn ca_file(&self) -> Option<CaFile> {
-        let expected = "a file with certificates (PEM)";
-        let path = self.path("ca_file", expected)?;
-        let read = fs::read(&path).map_err(|error| format!("cannot be read: {error}"));
-        let read = read.and_then(|pem| match Certificate::from_pem_bundle(&pem) {
-            Ok(certificates) if !certificates.is_empty() => Ok(pem),
-            Ok(_) => Err("holds no certificate".to_string()),
-            Err(error) => Err(format!("is wrong: {error}")),
-        });
-        match read {
-            Ok(pem) => Some(CaFile { path, pem }),
-            Err(why) => {
-                let found = format!("{}, which {why}", path.display());
-                self.table.wrong("ca_file", self.table.span_of("ca_file"), &found, expected);
-                None
-            }
-        }
     }
 
     fn connect_to(&self) -> Option<SocketAddr> {
@@ -231,6 +213,26 @@ impl Reader<'_> {
             self.wrong("user", &name, expected);
         }
         user
+    }
+}
+
+/// The certificates that `ca_file` names, beside those of this machine.
+pub(super) fn ca_file(table: &Table<'_>, folder: &Path) -> Option<CaFile> {
+    let expected = "a file with certificates (PEM)";
+    let path = folder.join(table.text("ca_file", expected)?.into_inner());
+    let read = fs::read(&path).map_err(|error| format!("cannot be read: {error}"));
+    let read = read.and_then(|pem| match Certificate::from_pem_bundle(&pem) {
+        Ok(certificates) if !certificates.is_empty() => Ok(pem),
+        Ok(_) => Err("holds no certificate".to_string()),
+        Err(error) => Err(format!("is wrong: {error}")),
+    });
+    match read {
+        Ok(pem) => Some(CaFile { path, pem }),
+        Err(why) => {
+            let found = format!("{}, which {why}", path.display());
+            table.wrong("ca_file", table.span_of("ca_file"), &found, expected);
+            None
+        }
     }
 }
 

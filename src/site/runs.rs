@@ -61,7 +61,10 @@ impl State {
             self.run_failed(now, end.epoch, failure);
             return;
         }
-        self.succeeded();
+        // It began when the site was ours: its good end does not make it ours again.
+        if !self.is_standing_by() {
+            self.succeeded();
+        }
         if !end.open.is_empty() {
             self.found_open(now, end.open);
         }

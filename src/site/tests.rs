@@ -292,6 +292,16 @@ fn a_refused_runner_stands_by_and_asks_again_whether_the_owner_has_left() {
 }
 
 #[test]
+fn the_good_end_of_a_run_does_not_make_a_site_ours_again() {
+    let mut state = owner(None);
+    let sent = state.run_started(T);
+    state.failed(T, Failure::Stale { name: "web-2".into(), expected_ms: Some(T + 60_000), epoch: Some(8) });
+    state.run_ended(T + 5000, RunEnd { sent, epoch: 7, claimed: 1, went_well: true, ..RunEnd::default() });
+    assert_eq!(state.view("shop", "http", Vec::new()).state, "standby");
+    assert_eq!(state.wants(T + 5000), Want::Nothing { until: T + 15_000 });
+}
+
+#[test]
 fn a_lower_epoch_means_to_take_over_anew() {
     let mut state = owner(None);
     state.failed(T, Failure::UnknownEpoch(Some(3)));

@@ -21,6 +21,7 @@ mod page_views;
 mod plugin_lifecycle;
 mod policies;
 mod real_parts;
+mod realms;
 mod refusals;
 mod reload;
 mod safety;

@@ -99,7 +99,13 @@ pub struct SettleBody {
     /// The `cron` option from its newest snapshot, where it cannot be read or holds nothing.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub restore: bool,
+    /// The runners that share their leases, where `take` is asked for: one of them may follow another at once.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub realm: String,
     pub leave: bool,
+    /// Along with `leave`: another runner takes over within seconds, so page-load cron stays off.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub follows: bool,
     pub uninstall: bool,
 }
 

@@ -60,7 +60,9 @@ pub struct Settle {
     pub requeue: Option<String>,
     pub drop: Option<String>,
     pub restore: bool,
+    pub realm: String,
     pub leave: bool,
+    pub follows: bool,
     pub uninstall: bool,
 }
 
@@ -123,7 +125,9 @@ impl Calls {
             requeue: what.requeue,
             drop: what.drop,
             restore: what.restore,
+            realm: what.realm,
             leave: what.leave,
+            follows: what.follows,
             uninstall: what.uninstall,
         };
         let reply = self.trigger.ask(Call::Settle, &body, SETTLE_LIMIT).await?;

@@ -441,13 +441,13 @@ fn a_field_of_the_wrong_type_is_refused_by_its_name() {
         ("due run settle end", &["blog", "expect_ms", "epoch"], &whole),
         ("run", &["trigger", "hook"], &text),
         ("run", &["lanes", "budget_ms", "longest_s"], &whole),
-        ("settle", &["url", "batch"], &text),
+        ("settle", &["url", "batch", "realm"], &text),
         ("settle", &["grace_s", "since_ms"], &whole),
     ];
     let mut rows: Vec<(&str, &str, &Value)> = Vec::new();
     let more: [(&str, &[&str], &[Value]); 5] = [
         ("due", &["list"], &flag),
-        ("settle", &["take", "rest", "over", "leave", "uninstall"], &flag),
+        ("settle", &["take", "rest", "over", "leave", "follows", "uninstall"], &flag),
         ("inspect end settle", &["run", "requeue", "drop"], &run),
         ("settle", &["timed_out", "runs"], &texts),
         ("run settle", &["policies"], &pairs),

@@ -37,7 +37,9 @@ const FIELDS = array(
 	'requeue'   => 'a run id',
 	'drop'      => 'a run id',
 	'restore'   => 'true or false',
+	'realm'     => 'text',
 	'leave'     => 'true or false',
+	'follows'   => 'true or false',
 	'uninstall' => 'true or false',
 );
 
@@ -244,8 +246,10 @@ function answer_settle( Frames $frames, array $ask, string $nonce ): void {
 	}
 	if ( ! empty( $ask['leave'] ) ) {
 		// Before the rest is given back, or it would be claimed again.
-		owner_leaves( $db, $id );
-		delete_transient( 'doing_cron' );
+		owner_leaves( $db, $id, ! empty( $ask['follows'] ) );
+		if ( empty( $ask['follows'] ) ) {
+			delete_transient( 'doing_cron' );
+		}
 	}
 	$frames->send( array_merge( settled( $db, $locks, $ask ), $extra ) );
 	if ( ! empty( $ask['uninstall'] ) ) {
@@ -300,7 +304,7 @@ function decide( Connection $db, Locks $locks, array $ask, string $id ): array {
 		return array( 'restored' => $restored );
 	}
 	if ( ! empty( $ask['take'] ) ) {
-		take_over( $db, $id, (string) ( $ask['runner'] ?? '' ), (int) ( $ask['expect_ms'] ?? 0 ), (int) ( $ask['epoch'] ?? 0 ) );
+		take_over( $db, $id, (string) ( $ask['runner'] ?? '' ), (int) ( $ask['expect_ms'] ?? 0 ), (int) ( $ask['epoch'] ?? 0 ), (string) ( $ask['realm'] ?? '' ) );
 		// Not before: who is refused must not have the notices of the owner sent to him.
 		$url = preg_match( '/^[\w.:\[\]-]{1,80}$/', (string) ( $ask['url'] ?? '' ) ) ? (string) $ask['url'] : '';
 		save_settings( array( 'listen' => $url, 'grace' => (int) ( $ask['grace_s'] ?? 600 ), 'seen' => time(), 'settled' => false ) );

@@ -45,7 +45,8 @@ final class Refused extends \RuntimeException {
 }
 
 /**
- * The owner as it is stored: id, name, epoch, expected_ms (when he said he would call again at the latest), left.
+ * The owner as it is stored: id, name, epoch, expected_ms (when he said he would call again at the latest), left; and the realm
+ * where he named one.
  */
 function owner( Connection $db, bool $for_update = false ): array {
 	$owner = get_state( $db, 'owner', $for_update );
@@ -55,9 +56,11 @@ function owner( Connection $db, bool $for_update = false ): array {
 /**
  * Makes the caller the owner, and issues a new epoch.
  *
+ * @param string $realm The runners that share their leases, or ''. Which of them may look after the site is theirs to know, so
+ *                      that one who follows another need not wait until he is silent.
  * @throws Refused `stale` while somebody else is owner and is not silent.
  */
-function take_over( Connection $db, string $id, string $name, int $expect_ms, int $least_epoch ): int {
+function take_over( Connection $db, string $id, string $name, int $expect_ms, int $least_epoch, string $realm = '' ): int {
 	if ( null === get_state( $db, 'owner' ) ) {
 		// A row that is not there cannot be locked, and two first take-overs would be told the same epoch.
 		set_state( $db, 'owner', owner( $db ) );
@@ -65,11 +68,12 @@ function take_over( Connection $db, string $id, string $name, int $expect_ms, in
 	$db->begin();
 	try {
 		$owner = owner( $db, true );
-		if ( $owner['id'] !== $id && ! $owner['left'] && now_ms() < $owner['expected_ms'] + SILENCE_MS ) {
+		$may   = $owner['id'] === $id || $owner['left'] || ( '' !== $realm && ( $owner['realm'] ?? '' ) === $realm );
+		if ( ! $may && now_ms() < $owner['expected_ms'] + SILENCE_MS ) {
 			throw new Refused( 409, 'stale', stale( $owner ) );
 		}
 		$epoch = max( (int) $owner['epoch'], $least_epoch ) + 1;
-		set_state( $db, 'owner', array( 'id' => $id, 'name' => $name, 'epoch' => $epoch, 'expected_ms' => now_ms() + $expect_ms, 'left' => false ) );
+		set_state( $db, 'owner', array( 'id' => $id, 'name' => $name, 'epoch' => $epoch, 'expected_ms' => now_ms() + $expect_ms, 'left' => false, 'realm' => $realm ) );
 		$db->commit();
 	} catch ( \Throwable $e ) {
 		$db->rollback();
@@ -140,9 +144,9 @@ function owner_was_here( Connection $db, string $id, int $expect_ms ): bool {
 }
 
 /**
- * The owner stops and nobody follows: page-load cron is back with the next page.
+ * The owner stops. Page-load cron is back with the next page, unless another runner follows within seconds.
  */
-function owner_leaves( Connection $db, string $id ): void {
+function owner_leaves( Connection $db, string $id, bool $follows = false ): void {
 	// A look of ours may change the row between reading and writing; then once more.
 	for ( $try = 0; $try < 5; $try++ ) {
 		$owner = owner( $db );
@@ -153,5 +157,7 @@ function owner_leaves( Connection $db, string $id ): void {
 			break;
 		}
 	}
-	save_settings( array( 'seen' => 0 ) );
+	if ( ! $follows ) {
+		save_settings( array( 'seen' => 0 ) );
+	}
 }

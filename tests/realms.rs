@@ -125,3 +125,20 @@ fn page_loads_start_nothing_while_another_runner_follows() {
         assert_eq!(told, expected);
     });
 }
+
+/// Two that change over pass each other: the goodbye of the first comes when the second is at work.
+#[test]
+fn a_late_goodbye_takes_nothing_from_the_follower() {
+    both(|site| {
+        let _runner = prepared(site);
+        let told = calls(
+            site,
+            "wp_schedule_single_event(time() - 10, 'fx_nobody');
+             $take('first', ['realm' => 'ours']); $second = $take('second', ['realm' => 'ours'])['epoch'];
+             $claimed = count($run('second', $second)['rows']);
+             $said = $settle('first', ['leave' => true]);
+             echo json_encode([$claimed, count($said['open']), owner($db)['left'], seen_lately($db), (bool) get_transient('doing_cron')]);",
+        );
+        assert_eq!(told, json!([1, 1, false, true, true]));
+    });
+}

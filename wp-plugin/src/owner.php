@@ -145,13 +145,15 @@ function owner_was_here( Connection $db, string $id, int $expect_ms ): bool {
 
 /**
  * The owner stops. Page-load cron is back with the next page, unless another runner follows within seconds.
+ *
+ * @return bool False where somebody else is the owner by now.
  */
-function owner_leaves( Connection $db, string $id, bool $follows = false ): void {
+function owner_leaves( Connection $db, string $id, bool $follows = false ): bool {
 	// A look of ours may change the row between reading and writing; then once more.
 	for ( $try = 0; $try < 5; $try++ ) {
 		$owner = owner( $db );
 		if ( $owner['id'] !== $id ) {
-			return;
+			return false;
 		}
 		if ( $owner['left'] || replace_state( $db, 'owner', $owner, array_merge( $owner, array( 'left' => true ) ) ) ) {
 			break;
@@ -160,4 +162,5 @@ function owner_leaves( Connection $db, string $id, bool $follows = false ): void
 	if ( ! $follows ) {
 		save_settings( array( 'seen' => 0 ) );
 	}
+	return true;
 }

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use crate::support::redis::Redis;
 use crate::support::{Runner, Site, secs, wait_for};
 
 #[test]
@@ -84,8 +85,12 @@ fn a_copy_of_the_site_is_known_as_one() {
 
 /// The header of a call as the runner signs it, `seconds` off, made by the plugin's own functions.
 pub fn signed(site: &Site, call: &str, body: &str, seconds: i64) -> String {
+    signed_path(site, &format!("/?wp-cron-runner={call}"), body, seconds)
+}
+
+fn signed_path(site: &Site, path: &str, body: &str, seconds: i64) -> String {
     site.php(&format!(
-        "$path = '/?wp-cron-runner={call}'; $keys = \\WP_Cron_Runner\\keys(); $kid = key($keys); $ts = (string) (\\WP_Cron_Runner\\now_ms() + {seconds} * 1000);
+        "$path = '{path}'; $keys = \\WP_Cron_Runner\\keys(); $kid = key($keys); $ts = (string) (\\WP_Cron_Runner\\now_ms() + {seconds} * 1000);
          $once = bin2hex(random_bytes(16)); $name = \\WP_Cron_Runner\\site_name();
          $sig = hash_hmac('sha256', \\WP_Cron_Runner\\string_to_sign($path, '127.0.0.1', $name, (string) $kid, $ts, $once, '{body}'), reset($keys));
          echo \"v=1;site=$name;kid=$kid;ts=$ts;nonce=$once;sig=$sig\";"
@@ -148,4 +153,37 @@ fn a_call_is_good_once_and_for_a_minute_on_mariadb() {
 #[test]
 fn a_call_is_good_once_and_for_a_minute_on_sqlite() {
     replays_and_clocks(&Site::builder().sqlite().workers(6).start());
+}
+
+/// Told with and without all of WordPress, in the words of the usual drop-ins.
+fn the_cache_s_database(site: &Site, redis: &Redis) {
+    let _runner = Runner::builder(site).prepare();
+    let told = |path: &str| {
+        let path = format!("{path}?wp-cron-runner=due");
+        let header = signed_path(site, &path, "{}", 0);
+        let page = site.request("POST", &path, &[("X-WP-Cron-Runner", &header)], b"{}");
+        assert!(page.status == 200 && !page.body.contains("very secret"), "{path}: {page:?}");
+        let (_, json) = page.body.trim().split_once(' ').expect("a frame");
+        serde_json::from_str::<serde_json::Value>(json).expect("JSON")["object_cache"].clone()
+    };
+    let doors = ["/", "/wp-content/mu-plugins/wp-cron-runner/src/endpoint.php"];
+    for door in doors {
+        assert_eq!(told(door), json!(null), "{door}: settings, and nobody who reads them");
+    }
+    site.cache_in(redis);
+    for door in doors {
+        assert_eq!(told(door), json!(format!("unix:{}/5", redis.socket.display())), "{door}");
+    }
+}
+
+#[test]
+fn the_redis_database_of_the_object_cache_is_told() {
+    let redis = Redis::start();
+    let lines = format!(
+        "define( 'WP_REDIS_SCHEME', 'unix' ); define( 'WP_REDIS_PATH', '{}' ); define( 'WP_REDIS_DATABASE', 5 ); define( 'WP_REDIS_PASSWORD', 'very secret' );",
+        redis.socket.display()
+    );
+    the_cache_s_database(&Site::builder().mariadb().wp_config(&lines).start(), &redis);
+    redis.ask(&["FLUSHALL"]);
+    the_cache_s_database(&Site::builder().sqlite().wp_config(&lines).start(), &redis);
 }

@@ -28,7 +28,7 @@ function get_current_blog_id(): int {
 define( 'WEEK_IN_SECONDS', 604800 );
 define( 'HOUR_IN_SECONDS', 3600 );
 $plugin = __DIR__ . '/../../wp-plugin';
-foreach ( array( 'settings', 'protocol', 'connection', 'process', 'locks', 'cron-option', 'write-lock', 'merge', 'journal', 'owner', 'claim', 'ends', 'settle', 'notice', 'page-load-cron', 'bootstrap', 'execute' ) as $file ) {
+foreach ( array( 'settings', 'protocol', 'connection', 'process', 'locks', 'cron-option', 'write-lock', 'merge', 'journal', 'owner', 'claim', 'ends', 'settle', 'notice', 'page-load-cron', 'bootstrap', 'execute', 'object-cache' ) as $file ) {
 	require "$plugin/src/$file.php";
 }
 
@@ -125,6 +125,25 @@ same( 'other bytes are shown', 'a\xE9\xFFb', printable( "a\xE9\xFFb" ) );
 same( 'grace has a default', 600, grace( array() ) );
 same( 'seen is written four times in a grace', 2, seen_every( array( 'grace' => 8 ) ) );
 same( 'but seldom', 150, seen_every( array() ) );
+
+// --- The object cache's database. ---
+foreach ( array(
+	array( array(), 'tcp://127.0.0.1:6379/0', 'nothing said' ),
+	array( array( 'host' => 'Redis.Example', 'port' => '6380', 'database' => '3' ), 'tcp://redis.example:6380/3', 'numbers as text' ),
+	array( array( 'scheme' => 'unix', 'path' => '/run/redis.sock', 'database' => 2 ), 'unix:/run/redis.sock/2', 'a socket by path' ),
+	array( array( 'host' => '/run/redis.sock', 'port' => 0 ), 'unix:/run/redis.sock/0', 'a socket by host' ),
+	array( array( 'host' => 'unix:///run/redis.sock' ), 'unix:/run/redis.sock/0', 'a socket by address' ),
+	array( array( 'scheme' => 'rediss', 'host' => 'r' ), 'tls://r:6379/0', 'TLS by scheme' ),
+	array( array( 'host' => 'tls://user:secret@r:7000/5?auth=secret', 'port' => 6379 ), 'tls://r:7000/0', 'TLS by address, and no password' ),
+	array( array( 'host' => 'tcp://r?auth=secret' ), 'tcp://r:6379/0', 'no password behind it' ),
+	array( array( 'host' => 'user:secret@r' ), 'tcp://r:6379/0', 'nor before it' ),
+	array( array( 'host' => 'redis:6380' ), 'tcp://redis:6380/0', 'a port behind the host' ),
+	array( array( 'host' => '::1' ), 'tcp://[::1]:6379/0', 'IPv6' ),
+	array( array( 'host' => 'fe80::1', 'port' => 1 ), 'tcp://[fe80::1]:1/0', 'IPv6 that begins like a scheme' ),
+	array( array( 'host' => array( 'a' ), 'password' => 'secret', 'database' => null ), 'tcp://127.0.0.1:6379/0', 'what is no text' ),
+) as list( $set, $expected, $why ) ) {
+	same( "object cache: $why", $expected, redis_database( $set ) );
+}
 
 // --- The option as data. ---
 $cron = array(

@@ -7,6 +7,7 @@
 
 namespace WP_Cron_Runner;
 
+require_once __DIR__ . '/object-cache.php';
 require_once __DIR__ . '/snapshot.php';
 
 /** What the fields of a call hold. Every one may be missing or null; others are for later versions. */
@@ -123,6 +124,7 @@ function answer_due( Frames $frames, array $ask ): void {
 		'stray'           => $tables ? get_state( $db, 'stray' ) : null,
 		'held'            => $tables ? (int) $db->value( 'SELECT COUNT(*) FROM ' . journal_table() . " WHERE blog = ? AND state IN ('timed_out','interrupted') AND `then` = 'held'", array( get_current_blog_id() ) ) : 0,
 		'tables'          => $tables,
+		'object_cache'    => object_cache(),
 	);
 	$frames->send( array_merge( $about, $times ) );
 }

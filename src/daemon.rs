@@ -17,12 +17,16 @@ use crate::api;
 use crate::api::shared::{Loaded, Server};
 use crate::clock;
 use crate::config::Config;
+use crate::config::redis::Redis;
 use crate::history::sqlite::{self, History};
 use crate::lease::file::{Lease, Refusal, StateDir};
+use crate::lease::redis::{Part, keep};
+use crate::outcome::Stop;
 use crate::protocol::signature::Key;
+use crate::redis_link::{Link, Trouble};
 use crate::run_site::calls::Me;
 use crate::scheduler::orders::Order;
-use crate::scheduler::{Parts, Published, Scheduler};
+use crate::scheduler::{Others, Parts, Published, Scheduler};
 use reload::{Reloading, loaded};
 use signals::Signals;
 
@@ -43,6 +47,8 @@ pub enum Error {
     History(#[from] sqlite::Error),
     #[error("cannot wait for signals: {0}")]
     Signals(io::Error),
+    #[error("{0}")]
+    Redis(Box<Stop>),
 }
 
 /// Root is refused wherever PHP code is asked to run.
@@ -67,7 +73,11 @@ pub async fn run(config: Config) -> Result<(), Error> {
     let (orders, order_queue) = mpsc::channel(ORDERS);
     let me = Arc::new(Me { id: state.id.clone(), name: config.runner.name.clone(), listen: address.to_string() });
     let slice = systemd::slice();
-    let parts = Parts { state, me, history: history.clone(), orders: order_queue, records: None, slice };
+    let others = match &config.redis {
+        Some(redis) => Some(share(&config, redis, &me).await?),
+        None => None,
+    };
+    let parts = Parts { state, me, history: history.clone(), orders: order_queue, records: None, slice, others };
     let (mut scheduler, published) = Scheduler::new(&config, parts)?;
 
     let (in_force, loaded) = watch::channel(loaded(&config));
@@ -99,6 +109,22 @@ pub async fn run(config: Config) -> Result<(), Error> {
     drop(lease);
     tracing::info!("runner {name} has stopped");
     Ok(())
+}
+
+/// A Redis that leases cannot be kept in is refused now; one that does not answer is waited for.
+async fn share(config: &Config, redis: &Arc<Redis>, me: &Me) -> Result<Others, Error> {
+    let link = Arc::new(Link::new(redis));
+    match link.server().await {
+        Ok(server) => {
+            if let Some(unfit) = server.unfit(redis) {
+                return Err(Error::Redis(Box::new(unfit.stop(redis))));
+            }
+        }
+        Err(trouble @ Trouble::Denied(_)) => return Err(Error::Redis(Box::new(trouble.stop(redis)))),
+        Err(trouble) => tracing::warn!("{trouble}; it is tried again by itself"),
+    }
+    let names: Vec<String> = config.sites.iter().map(|site| site.name.clone()).collect();
+    Ok(Others::new(redis, keep(&link, Part::Member, me.member(), &names)))
 }
 
 fn only_daemon(state: &StateDir) -> Result<Lease, Error> {
@@ -140,6 +166,7 @@ fn server(
         listen: listen.to_string(),
         configuration: api::Configuration::default(),
         not_ready: Vec::new(),
+        redis: None,
     };
     Server { runner, listen, control, loaded, published, orders, history_file, doors: Mutex::default() }
 }

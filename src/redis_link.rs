@@ -16,6 +16,7 @@ use redis::{
 use tokio::sync::{Mutex, mpsc};
 
 use crate::config::redis::{Node, Redis, Server as Where};
+use crate::outcome::{Stop, exit};
 use crate::text;
 pub use server::Server;
 
@@ -33,9 +34,31 @@ pub enum Trouble {
     /// It said so itself; nothing was done.
     #[error("Redis refuses: {0}")]
     Refused(String),
+    /// It does not know this user, or the user may not do it.
+    #[error("Redis refuses: {0}")]
+    Denied(String),
     /// It is not one that leases can be kept in.
     #[error("{0}")]
     Unfit(String),
+}
+
+impl Trouble {
+    /// For a command that cannot go on without.
+    pub fn stop(&self, config: &Redis) -> Stop {
+        let place = |stop: Stop| stop.found(self.to_string()).at("[redis]");
+        match self {
+            Self::NoAnswer(_) | Self::Refused(_) => {
+                place(Stop::new(exit::UNREACHABLE, format!("{config} cannot be used at the moment")))
+                    .expected("a Redis that answers")
+                    .next("`wp-cron-runner check --connect`")
+            }
+            Self::Denied(_) | Self::Unfit(_) => {
+                place(Stop::new(exit::CONFIGURATION, format!("{config} cannot be used")))
+                    .expected("a user that may do what config/redis.acl lists, and its password")
+                    .next("see `user` and `password_file` in [redis], then `wp-cron-runner check --connect`")
+            }
+        }
+    }
 }
 
 /// One way to one server, for one user of it.
@@ -220,7 +243,13 @@ fn trouble(what: &str, error: &RedisError) -> Trouble {
         _ if error.is_timeout() => Trouble::NoAnswer(format!("{what} does not answer within a second")),
         _ if error.is_connection_refusal() => Trouble::NoAnswer(format!("{what} refuses the connection")),
         ErrorKind::AuthenticationFailed => {
-            Trouble::Refused(format!("{what} does not take the user or the password ({words})"))
+            Trouble::Denied(format!("{what} does not take the user or the password ({words})"))
+        }
+        // Within a script it is an error of the script, which names the command.
+        _ if ["NOPERM", "NOAUTH", "WRONGPASS"].iter().any(|code| words.contains(code))
+            || words.contains("ACL failure") =>
+        {
+            Trouble::Denied(words)
         }
         ErrorKind::Server(_) | ErrorKind::Extension => Trouble::Refused(words),
         _ => Trouble::NoAnswer(format!("{what}: {words}")),

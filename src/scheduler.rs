@@ -1,6 +1,7 @@
 //! THE LOOP. One task owns all sites: it sleeps until the earliest of them wants something, starts calls and runs up to
 //! the limits, and takes their results. Nobody else changes a site.
 
+mod board;
 mod entry;
 pub mod orders;
 mod places;
@@ -24,6 +25,8 @@ use crate::outcome::{Failure, Outcome};
 use crate::run_site::Progress;
 use crate::run_site::calls::{Looked, Me, Timing, seen_in_due, seen_in_settled};
 use crate::site::{Pause, RunEnd, View};
+use board::next_word;
+pub use board::{Others, RedisView};
 pub use entry::{Entry, disable_wp_cron_sentence, left_alone_sentence, limits_of, stray_sentence};
 use orders::{Order, PAUSED, pause_of};
 use places::{Place, Places};
@@ -61,6 +64,8 @@ pub struct Scheduler {
     clock: (i64, Instant),
     history_trouble: Option<String>,
     is_stopping: bool,
+    /// None on a host of its own.
+    others: Option<Others>,
 }
 
 /// What the scheduler shows of itself, anew each time round.
@@ -69,6 +74,8 @@ pub struct Published {
     pub sites: Vec<View>,
     /// Why nothing, or nothing on some site, can be started; empty where all is well.
     pub not_ready: Vec<String>,
+    /// None on a host of its own.
+    pub redis: Option<RedisView>,
 }
 
 enum TaskEnd {
@@ -95,6 +102,7 @@ pub struct Parts {
     pub records: Option<mpsc::UnboundedSender<RunRecord>>,
     /// At most so long between two looks round, for those who watch over this process.
     pub slice: Duration,
+    pub others: Option<Others>,
 }
 
 /// What the history remembers of a site.
@@ -146,6 +154,7 @@ impl Scheduler {
             clock: (clock::now_ms(), Instant::now()),
             history_trouble: None,
             is_stopping: false,
+            others: parts.others,
         };
         scheduler.places.resize(config);
         for site in &config.sites {
@@ -156,7 +165,11 @@ impl Scheduler {
 
     fn add(&mut self, site: &Arc<Site>, facts: Facts) {
         self.numbers += 1;
-        self.entries.insert(self.numbers, Entry::new(site, &self.me, facts));
+        let mut entry = Entry::new(site, &self.me, facts, self.shared_of());
+        if let Some(others) = &self.others {
+            entry.heed(&others.board(), &self.me.id);
+        }
+        self.entries.insert(self.numbers, entry);
     }
 
     /// Until `stop`; then nothing new starts, and what runs may end within the configuration's `drain`.
@@ -170,6 +183,7 @@ impl Scheduler {
             tokio::select! {
                 () = stop.cancelled() => {}
                 () = tokio::time::sleep(sleep) => {}
+                word = next_word(&mut self.others) => self.heard(word),
                 happened = next_event(&mut self.tasks, &mut self.progress, &mut self.orders) => self.take(happened),
             }
         }
@@ -182,6 +196,10 @@ impl Scheduler {
         loop {
             let now = clock::now_ms();
             for entry in self.entries.values_mut() {
+                if let Some(refusal) = entry.cannot_be_had().filter(|_| !entry.is_finished) {
+                    entry.is_finished = true;
+                    failures.push((entry.site.name.clone(), refusal));
+                }
                 if let Some(failure) = entry.state.give_up() {
                     entry.is_finished = true;
                     // Without the plugin the record of the pass has it.
@@ -197,6 +215,7 @@ impl Scheduler {
             }
             tokio::select! {
                 () = tokio::time::sleep(Duration::from_millis(50)), if self.tasks.is_empty() => {}
+                word = next_word(&mut self.others) => self.heard(word),
                 happened = next_event(&mut self.tasks, &mut self.progress, &mut self.orders) => self.take(happened),
             }
         }
@@ -256,7 +275,9 @@ impl Scheduler {
                 }
             }
             TaskEnd::Looked(result) => {
+                let due = result.as_ref().ok().map(|looked| looked.due.clone());
                 entry.looked(now, result.map(|looked| (seen_in_due(&looked.due), looked)));
+                self.looked_from_here(number, due.as_ref());
             }
             TaskEnd::Settled(result) => {
                 let seen = result.map(|(settled, timing)| (seen_in_settled(&settled), settled, timing));
@@ -303,10 +324,12 @@ impl Scheduler {
 
     fn publish(&self) {
         let entries = self.entries.values().filter(|entry| entry.removal.is_none() || entry.state.running() > 0);
-        let sites: Vec<View> = entries.map(Entry::view).collect();
+        let sites: Vec<View> = entries.map(|entry| entry.view(&self.me.name)).collect();
         let leases = self.entries.values().filter_map(Entry::why_not_ready);
-        let not_ready = self.history_trouble.iter().cloned().chain(leases).collect();
-        self.published.send_replace(Published { sites, not_ready });
+        let redis = self.others.as_ref().map(Others::view);
+        let lost = redis.as_ref().filter(|redis| redis.state == "lost").and_then(|redis| redis.reason.clone());
+        let not_ready = self.history_trouble.iter().cloned().chain(lost).chain(leases).collect();
+        self.published.send_replace(Published { sites, not_ready, redis });
     }
 
     pub fn entries(&mut self) -> impl Iterator<Item = &mut Entry> {

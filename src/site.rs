@@ -194,6 +194,13 @@ impl State {
         self.is_to_be_told = true;
     }
 
+    /// The lease has gone, or come anew: whoever had it meanwhile may have taken the site over.
+    pub fn start_anew(&mut self) {
+        self.return_to();
+        self.succeeded();
+        self.open.clear();
+    }
+
     /// Told to leave, and wanted again: to be taken over anew.
     pub fn return_to(&mut self) {
         self.right = Right::None;
@@ -218,6 +225,10 @@ impl State {
 
     pub fn set_pause(&mut self, pause: Option<Pause>) {
         self.pause = pause;
+    }
+
+    pub fn pause(&self) -> Option<Pause> {
+        self.pause
     }
 
     pub fn is_standing_by(&self) -> bool {

@@ -24,6 +24,9 @@ pub struct Runner {
     /// Why nothing, or nothing on some site, can be started.
     #[serde(default)]
     pub not_ready: Vec<String>,
+    /// How Redis answers, and who shares the sites; null on a host of its own.
+    #[serde(default)]
+    pub redis: Option<Value>,
 }
 
 /// The configuration that is in force, and what kept a newer one from it.

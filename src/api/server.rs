@@ -96,8 +96,9 @@ async fn ready(State(server): Shared) -> Response {
 
 async fn status(State(server): Shared) -> Response {
     let configuration = server.loaded.borrow().configuration.clone();
-    let Published { sites, not_ready } = server.published.borrow().clone();
-    let runner = Runner { configuration, not_ready, ..server.runner.clone() };
+    let Published { sites, not_ready, redis } = server.published.borrow().clone();
+    let redis = redis.map(|redis| json!(redis));
+    let runner = Runner { configuration, not_ready, redis, ..server.runner.clone() };
     Json(json!(Status { runner: &runner, sites: &sites })).into_response()
 }
 
@@ -210,6 +211,7 @@ mod tests {
             listen: listen.to_string(),
             configuration: super::super::Configuration::default(),
             not_ready: Vec::new(),
+            redis: None,
         };
         let control = Key::from_hex(&KEY.replace('0', "7")).unwrap();
         let history_file = folder.path().join("history.sqlite");

@@ -46,6 +46,7 @@ impl From<daemon::Error> for Stop {
                     .next("end that program, or set `listen` to another port")
             }
             daemon::Error::History(error) => Self::from(error),
+            daemon::Error::Redis(stop) => *stop,
             daemon::Error::Signals(_) => Self::new(exit::UNREACHABLE, error.to_string()),
         }
     }

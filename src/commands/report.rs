@@ -110,6 +110,7 @@ async fn status_without_runner(config: &Config) -> StatusReply {
         listen: config.runner.listen.to_string(),
         configuration: api::Configuration { path: config.path.display().to_string(), ..Default::default() },
         not_ready: Vec::new(),
+        redis: None,
     };
     StatusReply { runner, sites }
 }

@@ -14,9 +14,11 @@ use crate::daemon;
 use crate::history::RunRecord;
 use crate::history::sqlite::History;
 use crate::lease::file::StateDir;
+use crate::lease::redis::{Part, keep};
 use crate::outcome::{Failure, Outcome};
+use crate::redis_link::Link;
 use crate::run_site::calls::Me;
-use crate::scheduler::{Parts, Scheduler};
+use crate::scheduler::{Others, Parts, Scheduler};
 use crate::text;
 
 const SLICE: Duration = Duration::from_secs(30);
@@ -53,11 +55,17 @@ pub async fn once(config: &Config, names: &[String], dry_run: bool, json: bool) 
         history: config.history.clone(),
         warnings: Vec::new(),
     };
-    let parts = Parts { state, me: me.clone(), history: history.clone(), orders, records: Some(records), slice: SLICE };
+    let others = config.redis.as_ref().map(|redis| {
+        let names: Vec<String> = config.sites.iter().map(|site| site.name.clone()).collect();
+        Others::new(redis, keep(&Arc::new(Link::new(redis)), Part::Guest, me.member(), &names))
+    });
+    let (records, slice) = (Some(records), SLICE);
+    let parts = Parts { state, me: me.clone(), history: history.clone(), orders, records, slice, others };
     let (mut scheduler, _views) = Scheduler::new(&config, parts)?;
     leave_only_what_was_nobodys(&mut scheduler, &me).await;
     let failures = scheduler.run_until_nothing_is_due().await;
     scheduler.leave().await;
+    scheduler.give_leases_back().await;
     drop((scheduler, history));
     tell(&collect(made), &failures, json)
 }

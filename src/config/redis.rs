@@ -98,6 +98,42 @@ impl Redis {
     pub fn accepts(&self, risk: Risk) -> bool {
         self.accept.contains(&risk)
     }
+
+    /// Is this the database that a site's object cache is in? `reported`: as the plugin tells it (`tcp://HOST:PORT/DB`,
+    /// `tls://...`, `unix:/PATH/DB`); `tcp_port`: what this Redis listens on by its own word. Sentinels name their master
+    /// only when asked, so that one is not compared.
+    pub fn is_database(&self, reported: &str, tcp_port: u16) -> bool {
+        let Some((place, database)) = reported.rsplit_once('/') else { return false };
+        if database.parse() != Ok(self.database) {
+            return false;
+        }
+        if let Some(path) = place.strip_prefix("unix:") {
+            return matches!(&self.server, Server::Unix(own) if own == Path::new(path));
+        }
+        let node = place.split_once("://").and_then(|(_, node)| self::node(node, PORT));
+        match (&self.server, node) {
+            (Server::At(own), Some(node)) => {
+                let is_same =
+                    own.host.eq_ignore_ascii_case(&node.host) || (is_local(&own.host) && is_local(&node.host));
+                is_same && own.port == node.port
+            }
+            (Server::Unix(_), Some(node)) => is_local(&node.host) && node.port == tcp_port,
+            _ => false,
+        }
+    }
+
+    pub fn shared_sentence(&self, reported: &str) -> String {
+        format!(
+            "its object cache is in the same Redis database as the leases ({}): whoever flushes it (`wp cache flush`) takes the \
+             leases away; give [redis] a database of its own, or accept it by name: accept = [\"{}\"]",
+            crate::text::safe_cut(reported, 200),
+            Risk::ObjectCache.word()
+        )
+    }
+}
+
+fn is_local(host: &str) -> bool {
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 pub(super) fn resolve(table: &Table<'_>, folder: &Path) -> Option<Redis> {
@@ -320,6 +356,31 @@ mod tests {
         assert_eq!((parsed.user.as_deref(), parsed.password.as_deref()), (Some("me"), Some("s/cr@t")));
         assert_eq!(parse("redis://:only@cache").unwrap().user, None);
         assert_eq!(parse("redis://only@cache").unwrap().password, None);
+    }
+
+    #[test]
+    fn the_database_of_an_object_cache_is_known_again() {
+        let redis = |url: &str| {
+            let Parsed { server, database, is_tls, user, .. } = parse(url).unwrap();
+            let prefix = "wpcr".to_string();
+            let (ca_file, password, accept) = (None, None, Vec::new());
+            Redis { server, database, is_tls, ca_file, user, password, prefix, wait_replicas: 0, accept }
+        };
+        for (own, reported, is_same) in [
+            ("redis://127.0.0.1/3", "tcp://127.0.0.1:6379/3", true),
+            ("redis://127.0.0.1/3", "tcp://localhost:6379/3", true),
+            ("redis://127.0.0.1/3", "tcp://127.0.0.1:6379/0", false),
+            ("redis://127.0.0.1:7000/3", "tcp://127.0.0.1:6379/3", false),
+            ("rediss://cache.example/3", "tls://CACHE.example:6379/3", true),
+            ("redis://10.0.0.5/3", "tcp://127.0.0.1:6379/3", false),
+            ("redis+unix:///run/r.sock?db=1", "unix:/run/r.sock/1", true),
+            ("redis+unix:///run/r.sock?db=1", "unix:/run/other.sock/1", false),
+            ("redis+unix:///run/r.sock", "tcp://127.0.0.1:6379/0", true),
+            ("redis+unix:///run/r.sock", "tcp://10.0.0.5:6379/0", false),
+            ("redis://127.0.0.1/3", "nonsense", false),
+        ] {
+            assert_eq!(redis(own).is_database(reported, 6379), is_same, "{own} {reported}");
+        }
     }
 
     #[test]

@@ -26,6 +26,7 @@
 
 pub mod file;
 pub mod pass;
+pub mod redis;
 
 use std::io;
 use std::path::PathBuf;

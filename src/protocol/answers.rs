@@ -363,7 +363,7 @@ pub struct Ended {
 }
 
 /// What the plugin tells the runner: something earlier is due now.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Notice {
     #[serde(default)]
     pub install: Option<String>,

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use crate::clock;
 use crate::config::Site;
+use crate::lease::redis::Member;
 use crate::outcome::Failure;
+use crate::protocol::signature::random_hex;
 use crate::protocol::{Call, Caller, Due, DueBody, Ended, Event, Frame, Inspected, RunIdBody, SettleBody, Settled};
 use crate::site::Seen;
 use crate::trigger::worker::Worker;
@@ -23,6 +25,15 @@ pub struct Me {
     pub name: String,
     /// Where notices may be sent: the runner's own address. Empty where nothing listens.
     pub listen: String,
+}
+
+impl Me {
+    /// As other runners see it. `process` is new with each start.
+    pub fn member(&self) -> Member {
+        let process = random_hex::<8>().unwrap_or_default();
+        let (id, name, listen) = (self.id.clone(), self.name.clone(), self.listen.clone());
+        Member { id, name, process, listen, version: env!("CARGO_PKG_VERSION").into(), sites: Vec::new() }
+    }
 }
 
 #[derive(Debug)]

@@ -7,16 +7,27 @@ use crate::history::sqlite::History;
 use crate::outcome::Failure;
 use crate::protocol::{Open, Row, Settled};
 
+/// What a runner brings along to a take-over.
+#[derive(Debug, Default)]
+pub struct Known {
+    /// Ends before this time, on PHP's clock, are known.
+    pub since_ms: Option<i64>,
+    /// The epoch that was had last, here or by others.
+    pub epoch: Option<i64>,
+    /// Of the runners that share their leases; empty where there are none.
+    pub realm: String,
+}
+
 /// Becomes the owner, and learns the runs that ended while nobody was here.
 pub async fn take(
     calls: &Calls,
     install: Option<&str>,
-    since_ms: Option<i64>,
-    known_epoch: Option<i64>,
+    known: Known,
     history: &History,
 ) -> Result<(Settled, Timing), Failure> {
+    let Known { since_ms, epoch: known_epoch, realm } = known;
     // A database that was put back from a backup must not issue an epoch for a second time.
-    let what = Settle { take: true, since_ms, epoch: known_epoch, ..Settle::default() };
+    let what = Settle { take: true, since_ms, epoch: known_epoch, realm, ..Settle::default() };
     let (mut settled, timing) = calls.settle(install, what).await?;
     if settled.was_older {
         tracing::warn!(

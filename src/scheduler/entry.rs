@@ -1,6 +1,7 @@
 //! One site as the scheduler keeps it: what is known of it, and its lease.
 
 mod asked;
+mod shared;
 mod told;
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -19,6 +20,7 @@ use crate::text;
 use crate::trigger::wp_cron_php;
 
 pub use asked::{Answer, Asked};
+pub use shared::{Right, Shared};
 
 pub struct Entry {
     pub site: Arc<Site>,
@@ -47,6 +49,8 @@ pub struct Entry {
     warned: HashSet<(String, String)>,
     lease: Option<Lease>,
     lease_trouble: Option<String>,
+    /// None where no other host shares its sites.
+    shared: Option<Shared>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,7 +70,7 @@ pub fn limits_of(site: &Site) -> Limits {
 }
 
 impl Entry {
-    pub fn new(site: &Arc<Site>, me: &Arc<Me>, facts: Facts) -> Self {
+    pub fn new(site: &Arc<Site>, me: &Arc<Me>, facts: Facts, shared: Option<Shared>) -> Self {
         let mut state = State::new(clock::now_ms(), limits_of(site), facts.install);
         state.set_pause(facts.pause);
         let mut entry = Self {
@@ -87,6 +91,7 @@ impl Entry {
             warned: HashSet::new(),
             lease: None,
             lease_trouble: None,
+            shared,
         };
         entry.make_calls(me);
         entry
@@ -185,7 +190,8 @@ impl Entry {
         }
     }
 
-    pub fn view(&self) -> View {
+    /// `runner`: the name of this one.
+    pub fn view(&self, runner: &str) -> View {
         let mut running: Vec<Running> = self.running.values().cloned().collect();
         running.sort_by(|a, b| a.started.cmp(&b.started));
         let mut view = self.state.view(&self.site.name, self.site.trigger_word(), running);
@@ -199,6 +205,14 @@ impl Entry {
             view.state = "standby";
             view.message = Some(trouble.clone());
         }
+        if let Some((state, message)) = self.why_not_shared() {
+            view.state = state;
+            view.message = Some(message);
+        }
+        view.runner = match self.looked_after_by() {
+            Some(runner) => Some(runner.to_string()),
+            None => self.is_held_here().then(|| runner.to_string()),
+        };
         view
     }
 }
@@ -292,6 +306,6 @@ mod tests {
         std::fs::write(&path, text).unwrap();
         let config = crate::config::read(&path, crate::config::Secrets::Needed).unwrap();
         let me = Arc::new(Me { id: "0".repeat(32), name: "r".into(), listen: String::new() });
-        Entry::new(&config.sites[0], &me, Facts::default())
+        Entry::new(&config.sites[0], &me, Facts::default(), None)
     }
 }

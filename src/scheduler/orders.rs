@@ -96,7 +96,11 @@ impl Scheduler {
     pub(super) fn obey(&mut self, order: Order) {
         match order {
             Order::Run { answer, .. } if self.is_stopping => drop(answer.send(Err(Failure::Stopping))),
-            Order::Notice { site, notice } => self.noticed(&site, &notice),
+            Order::Notice { site, notice } => {
+                if !self.passed_on(&site, &notice) {
+                    self.noticed(&site, &notice);
+                }
+            }
             Order::Run { site, hook, answer } => match self.named(&site) {
                 Some(entry) => entry.ask(Asked { hook, answer }),
                 None => drop(answer.send(Err(no_such_site()))),
@@ -112,7 +116,7 @@ impl Scheduler {
         self.entries.values_mut().find(|entry| entry.site.name == site && entry.removal.is_none())
     }
 
-    fn noticed(&mut self, site: &str, notice: &Notice) {
+    pub(super) fn noticed(&mut self, site: &str, notice: &Notice) {
         let Some(entry) = self.named(site) else { return };
         // A copy of the site has the same key; what is due there is not due here.
         let is_other =
@@ -123,12 +127,19 @@ impl Scheduler {
     }
 
     fn pause(&mut self, site: &str, pause: Option<Pause>, answer: Answer<()>) {
-        let Some(entry) = self.named(site) else { return drop(answer.send(Err(no_such_site()))) };
-        entry.state.set_pause(pause);
+        if self.named(site).is_none() {
+            return drop(answer.send(Err(no_such_site())));
+        }
         match pause {
             Some(Pause { until: Some(until) }) => tracing::info!(site, "paused until {}", clock::rfc3339(until)),
             Some(_) => tracing::info!(site, "paused: nothing is started until `wp-cron-runner resume {site}`"),
             None => tracing::info!(site, "goes on"),
+        }
+        if self.others.is_some() {
+            return self.pause_everywhere(site, pause, answer);
+        }
+        if let Some(entry) = self.named(site) {
+            entry.state.set_pause(pause);
         }
         self.history.learn(site, PAUSED, fact_of(pause));
         let _ = answer.send(Ok(()));
@@ -205,6 +216,7 @@ impl Scheduler {
                 changes.added.push(name);
             }
         }
+        self.configure_keeper();
         Ok(changes)
     }
 }

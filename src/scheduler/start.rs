@@ -1,6 +1,6 @@
 //! What may start now: calls, goodbyes and runs, up to the limits of the host and of each place.
 
-use super::entry::Removal;
+use super::entry::{Removal, Right};
 use super::stop::leave;
 use super::{CALLS_AT_ONCE, Ran, SLICE_MS, Scheduler, TaskEnd};
 use crate::clock;
@@ -16,10 +16,12 @@ impl Scheduler {
         for entry in self.entries.values_mut() {
             entry.state.tick(now);
         }
+        self.tell_keeper(now);
         self.start_what_may(now);
         // Asked anew: a site that is being called, or whose lease was refused, has another time now than before. Who wants
         // something this moment and did not get it waits for a place, and whoever gives one back wakes the loop.
         let waiting = self.entries.values().filter(|entry| !entry.is_finished && entry.removal.is_none());
+        let waiting = waiting.filter(|entry| entry.right() != Right::Nothing);
         let times = waiting.filter_map(|entry| match entry.state.wants(now) {
             Want::Nothing { until } => Some(until),
             _ => None,
@@ -43,6 +45,17 @@ impl Scheduler {
                 continue;
             }
             entry.refuse_asked(self.history_trouble.as_deref());
+            match entry.right() {
+                Right::All | Right::Degraded => {}
+                Right::Look => {
+                    if may_call && !entry.state.is_calling() && !matches!(entry.state.wants(now), Want::Nothing { .. })
+                    {
+                        self.call(number, Want::Look, now);
+                    }
+                    continue;
+                }
+                Right::Nothing => continue,
+            }
             if entry.has_asked_and_may_run() {
                 runs.push(number);
             }
@@ -104,13 +117,16 @@ impl Scheduler {
         let history = self.history.clone();
         let install = entry.state.install.clone();
         let epoch = entry.state.epoch().unwrap_or(0);
-        let (since_ms, known_epoch) = (entry.since_ms, entry.known_epoch);
+        let (since_ms, known_epoch, realm) = (entry.since_ms, entry.known_epoch, entry.realm());
         let open: Vec<_> = entry.state.foreign_open().cloned().collect();
         let overdue = entry.overdue(&open, now, clock::steady_ms());
         self.tasks.spawn(async move {
             let install = install.as_deref();
             let end = match want {
-                Want::Take => TaskEnd::Took(take::take(&calls, install, since_ms, known_epoch, &history).await),
+                Want::Take => {
+                    let known = take::Known { since_ms, epoch: known_epoch, realm };
+                    TaskEnd::Took(take::take(&calls, install, known, &history).await)
+                }
                 Want::Settle => {
                     let left = take::Left { install, epoch, open: &open, overdue: &overdue, since_ms };
                     TaskEnd::Settled(take::settle_open(&calls, left, &history).await)
@@ -131,7 +147,7 @@ impl Scheduler {
         self.calling += 1;
         let (site, install) = (entry.site.clone(), entry.state.install.clone());
         self.tasks.spawn(async move {
-            leave(&calls, install.as_deref(), epoch).await;
+            leave(&calls, install.as_deref(), epoch, false).await;
             (number, site, TaskEnd::Left)
         });
     }
@@ -144,8 +160,13 @@ impl Scheduler {
         let Some(entry) = self.entries.get_mut(&number) else { return false };
         let can_ask = entry.state.epoch().is_some() && entry.calls.is_some();
         let may = entry.state.has_free_lane() && (can_ask || !entry.site.has_plugin());
-        if !may || !entry.ready(&self.state, now) {
+        // Once more: the lease is good for seconds only.
+        let right = entry.right();
+        if !may || !matches!(right, Right::All | Right::Degraded) || !entry.ready(&self.state, now) {
             return false;
+        }
+        if let (Right::Degraded, Some(others)) = (right, &mut self.others) {
+            others.degraded_runs += 1;
         }
         let began = entry.state.pass_began().unwrap_or(now);
         let (sent, hook) = entry.run_starts(now);

@@ -2,15 +2,19 @@
 
 use std::time::Duration;
 
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use super::entry::Removal;
 use super::{Scheduler, next_event};
+use crate::lease::redis::Tell;
 use crate::outcome::Failure;
 use crate::run_site::calls::{Calls, Settle};
 
 /// So long for calls that are on their way, and so long for goodbyes.
 const GOODBYE: Duration = Duration::from_secs(5);
+/// Where others wait for the leases.
+const SHORT_GOODBYE: Duration = Duration::from_millis(1000);
 
 impl Scheduler {
     /// Says goodbye, then waits for what runs. In this order: PHP claims nothing more for a runner that has left, and gives what
@@ -24,6 +28,7 @@ impl Scheduler {
         let deadline = tokio::time::Instant::now() + limit;
         self.end_calls().await;
         self.leave().await;
+        self.give_leases_back().await;
         self.refuse_late_orders();
         if self.running > 0 {
             tracing::info!("stopping: {} requests still run events; waiting up to {limit:?} for them", self.running);
@@ -65,21 +70,32 @@ impl Scheduler {
         }
     }
 
+    /// The others have them within a second or two; what runs here is kept from running twice by its process lock.
+    pub async fn give_leases_back(&mut self) {
+        let Some(others) = &self.others else { return };
+        let (answer, answered) = oneshot::channel();
+        others.tell(Tell::Leave(answer));
+        let _ = answered.await;
+    }
+
     /// Page-load cron is back at once on a site that nobody looks after any more.
     pub async fn leave(&mut self) {
         let mut leaving = JoinSet::new();
         for entry in self.entries.values().filter(|entry| entry.may_leave && entry.removal != Some(Removal::Left)) {
             let (Some(calls), Some(epoch)) = (entry.calls.clone(), entry.state.epoch()) else { continue };
-            let install = entry.state.install.clone();
-            leaving.spawn(async move { leave(&calls, install.as_deref(), epoch).await });
+            let (install, follows) = (entry.state.install.clone(), entry.has_follower());
+            leaving.spawn(async move { leave(&calls, install.as_deref(), epoch, follows).await });
         }
         let all = async { while leaving.join_next().await.is_some() {} };
-        let _ = tokio::time::timeout(GOODBYE, all).await;
+        // A site that does not answer must not keep the others from their next runner.
+        let limit = if self.others.is_some() { SHORT_GOODBYE } else { GOODBYE };
+        let _ = tokio::time::timeout(limit, all).await;
     }
 }
 
-pub(super) async fn leave(calls: &Calls, install: Option<&str>, epoch: i64) {
-    let what = Settle { epoch: Some(epoch), leave: true, ..Settle::default() };
+/// `follows`: another runner takes over within seconds, and page loads need not.
+pub(super) async fn leave(calls: &Calls, install: Option<&str>, epoch: i64, follows: bool) {
+    let what = Settle { epoch: Some(epoch), leave: true, follows, ..Settle::default() };
     if let Err(failure) = calls.settle(install, what).await {
         tracing::warn!("could not say goodbye: {}", failure.sentence(&calls.site.name));
     }

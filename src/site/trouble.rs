@@ -66,6 +66,22 @@ impl State {
         }
     }
 
+    /// How long there has been trouble that another host may not have: the way to PHP, not what lies behind it.
+    pub fn trouble_of_this_host(&self, now: i64) -> Option<i64> {
+        let trouble = self.trouble.as_ref()?;
+        let is_ours = matches!(
+            trouble.failure,
+            Failure::NotReached(_)
+                | Failure::TimedOut(_)
+                | Failure::Misconfigured(_)
+                | Failure::WrongInstall(_)
+                | Failure::Clock(_)
+                | Failure::Refused { .. }
+                | Failure::ServerError(_)
+        );
+        is_ours.then_some(now - trouble.since)
+    }
+
     /// This host could not get the lease.
     pub fn lease_refused(&mut self, now: i64) {
         self.not_before = now + 5 * SECOND;

@@ -10,8 +10,10 @@ use crate::protocol::{Busy, Open, Stray};
 #[derive(Debug, Clone, Serialize)]
 pub struct View {
     pub site: String,
-    /// `ok`, `starting`, `standby`, `paused`, or what is wrong.
+    /// `ok`, `starting`, `standby`, `degraded`, `paused`, or what is wrong.
     pub state: &'static str,
+    /// The name of the runner that looks after it; null where nobody is known to.
+    pub runner: Option<String>,
     pub message: Option<String>,
     pub since: Option<String>,
     /// When something is started next: an event, or the next pass of a schedule.
@@ -61,6 +63,7 @@ impl State {
         View {
             site: site.to_string(),
             state: self.word(),
+            runner: None,
             message: self.trouble.as_ref().map(|trouble| trouble.failure.sentence(site)),
             since: self.trouble.as_ref().map(|trouble| clock::rfc3339(trouble.since)),
             next: match self.pass {

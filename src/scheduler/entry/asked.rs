@@ -31,10 +31,11 @@ impl Entry {
     /// Whoever asks for a run is not kept waiting for what does not come by itself.
     pub fn refuse_asked(&mut self, history_trouble: Option<&str>) {
         let cannot_call = self.site.has_plugin() && self.calls.is_none();
-        let reason = match (history_trouble, self.state.failure(), &self.lease_trouble) {
+        let reason = match (history_trouble, self.refusal_of_shared(), self.state.failure(), &self.lease_trouble) {
             (Some(trouble), ..) => Failure::NotStarted(trouble.to_string()),
-            (None, Some(failure), _) if self.state.epoch().is_none() || cannot_call => failure.clone(),
-            (None, _, Some(trouble)) => Failure::NotStarted(trouble.clone()),
+            (None, Some(refusal), ..) => refusal,
+            (None, _, Some(failure), _) if self.state.epoch().is_none() || cannot_call => failure.clone(),
+            (None, _, _, Some(trouble)) => Failure::NotStarted(trouble.clone()),
             _ => return,
         };
         self.refuse_all(&reason);
@@ -48,7 +49,7 @@ impl Entry {
     }
 
     pub fn has_asked_and_may_run(&self) -> bool {
-        let is_ours = self.state.epoch().is_some() || !self.site.has_plugin();
+        let is_ours = (self.state.epoch().is_some() || !self.site.has_plugin()) && self.is_held_here();
         !self.asked.is_empty() && is_ours && self.state.has_free_lane()
     }
 

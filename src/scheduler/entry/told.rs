@@ -108,6 +108,9 @@ impl Entry {
         }
         if let Some(failure) = &end.failure {
             self.log_failure(failure);
+            if matches!(failure, Failure::Stale { .. }) && self.state.epoch() == Some(end.epoch) {
+                self.dispute();
+            }
         }
         self.state.run_ended(now, end);
         if is_last {
@@ -129,8 +132,16 @@ impl Entry {
         self.state.about.left_alone = left_alone;
     }
 
+    /// What a call would have been refused for.
+    pub fn refused(&mut self, now: i64, failure: Failure) {
+        self.failed(now, failure);
+    }
+
     fn failed(&mut self, now: i64, failure: Failure) {
         self.log_failure(&failure);
+        if matches!(failure, Failure::Stale { .. }) {
+            self.dispute();
+        }
         self.state.failed(now, failure);
     }
 

@@ -1,0 +1,22 @@
+-- Says that a runner lives, and gives those who do. An empty id only asks.
+-- KEYS: runners, realm, paused, server, quarantine.  ARGV: id, JSON, milliseconds, realm where there is none yet
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local before = redis.call('HGET', KEYS[1], ARGV[1])
+if ARGV[1] ~= '' then
+	redis.call('HSET', KEYS[1], ARGV[1], string.format('%.0f %s', now + ARGV[3], ARGV[2]))
+	redis.call('SET', KEYS[2], ARGV[4], 'NX')
+end
+local all, alive = redis.call('HGETALL', KEYS[1]), {}
+for i = 1, #all, 2 do
+	local till, json = string.match(all[i + 1], '^(%d+) (.*)$')
+	if till and tonumber(till) > now then
+		alive[#alive + 1] = json
+	else
+		redis.call('HDEL', KEYS[1], all[i])
+	end
+end
+return {
+	before or '', redis.call('GET', KEYS[2]) or '', alive, redis.call('HGETALL', KEYS[3]),
+	redis.call('GET', KEYS[4]) or '', redis.call('PTTL', KEYS[5]),
+}

@@ -1,0 +1,344 @@
+//! The task that keeps the leases: when it makes a round, and what it does between two.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::{PushInfo, PushKind, Value};
+use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::{Board, Contact, Facts, Leases, Member, ROUND_MS, Standing, Tell};
+use crate::clock;
+use crate::protocol::Notice;
+use crate::protocol::signature::random_hex;
+use crate::redis_link::{Link, Trouble};
+
+/// Runners hear themselves in every round: a connection that is silent for longer is dead.
+const SILENCE: Duration = Duration::from_secs(20);
+/// A goodbye that Redis does not take is not waited for.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+/// Who keeps leases.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// A daemon, which shares the sites with others.
+    Member,
+    /// `once`: takes what is free, whoever's part it is, and is nobody to share with.
+    Guest,
+}
+
+/// What runners say to one another.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "t", rename_all = "snake_case")]
+pub(super) enum Message {
+    /// Who lives, who can serve what, what is free or paused has changed: look now.
+    Changed {
+        from: String,
+    },
+    Here {
+        from: String,
+    },
+    Notice {
+        site: String,
+        notice: Notice,
+    },
+}
+
+/// What is known of one site's lease.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    pub is_able: bool,
+    /// The value in Redis, while the lease is thought to be ours.
+    pub value: Option<String>,
+    /// Trusted until (boot_ms).
+    pub until: i64,
+    pub renewed: i64,
+    pub grant: u64,
+    pub wanted_by: Option<String>,
+    pub theirs: Option<String>,
+    /// Nobody has had it since (boot_ms), and what stands in the way.
+    pub free_since: Option<i64>,
+    pub why: String,
+    pub facts: Option<Facts>,
+}
+
+/// A lease that Redis may have granted without our hearing of it.
+#[derive(Debug)]
+pub(super) struct Maybe {
+    pub site: String,
+    pub value: String,
+    /// No longer there after this time (boot_ms).
+    pub until: i64,
+}
+
+pub struct Keeper {
+    pub(super) link: Arc<Link>,
+    pub(super) part: Part,
+    pub(super) me: Member,
+    pub(super) sites: BTreeMap<String, Held>,
+    pub(super) members: Vec<Member>,
+    /// Names of runners that lived once, by their ids.
+    pub(super) names: HashMap<String, String>,
+    pub(super) paused: HashMap<String, String>,
+    /// Empty until Redis told it.
+    pub(super) realm: String,
+    /// What it will be where there is none.
+    pub(super) own_realm: String,
+    pub(super) maybe: Vec<Maybe>,
+    pub(super) contact: Contact,
+    pub(super) troubles: u32,
+    /// Another process says that it is this runner.
+    pub(super) doubles: u32,
+    /// The facts of all sites have been read.
+    pub(super) is_known: bool,
+    /// Others are granted leases at the moment.
+    pub(super) may_hand_over: bool,
+    /// What others have to hear of.
+    pub(super) is_news: bool,
+    /// When to look again, where sooner than usual (milliseconds).
+    pub(super) sooner_ms: Option<i64>,
+    grants: u64,
+    board: watch::Sender<Arc<Board>>,
+}
+
+/// Begins to keep leases. `sites` begin as ones that this runner has not proven able to serve.
+pub fn keep(link: &Arc<Link>, part: Part, me: Member, sites: &[String]) -> Leases {
+    let (board, reader) = watch::channel(Arc::new(Board::default()));
+    let (tell, told) = mpsc::unbounded_channel();
+    let (notices, heard) = mpsc::unbounded_channel();
+    let (message, messages) = mpsc::unbounded_channel();
+    let mut keeper = Keeper {
+        link: link.clone(),
+        part,
+        me,
+        sites: BTreeMap::new(),
+        members: Vec::new(),
+        names: HashMap::new(),
+        paused: HashMap::new(),
+        realm: String::new(),
+        own_realm: random_hex::<16>().unwrap_or_default(),
+        maybe: Vec::new(),
+        contact: Contact { since_ms: clock::now_ms(), ..Contact::default() },
+        troubles: 0,
+        doubles: 0,
+        is_known: false,
+        may_hand_over: false,
+        is_news: true,
+        sooner_ms: None,
+        grants: 0,
+        board,
+    };
+    keeper.configure(sites);
+    if part == Part::Member {
+        tokio::spawn(listen(link.clone(), message));
+    }
+    tokio::spawn(keeper.keep(told, messages, notices));
+    Leases { board: reader, keeper: tell, notices: heard }
+}
+
+impl Keeper {
+    async fn keep(
+        mut self,
+        mut told: mpsc::UnboundedReceiver<Tell>,
+        mut messages: mpsc::UnboundedReceiver<Message>,
+        notices: mpsc::UnboundedSender<(String, Notice)>,
+    ) {
+        let mut left: Option<oneshot::Sender<()>> = None;
+        loop {
+            self.round().await;
+            self.publish();
+            let next = tokio::time::Instant::now() + self.pause();
+            let mut is_time = false;
+            while !is_time {
+                tokio::select! {
+                    tell = told.recv() => match tell {
+                        None => return,
+                        Some(Tell::Leave(answer)) => {
+                            left = Some(answer);
+                            is_time = true;
+                        }
+                        Some(tell) => is_time = self.heed(tell).await,
+                    },
+                    Some(message) = messages.recv() => is_time = self.hear(message, &notices),
+                    () = tokio::time::sleep_until(next) => is_time = true,
+                }
+                // Whatever else was said meanwhile is one round.
+                while let Ok(tell) = told.try_recv() {
+                    match tell {
+                        Tell::Leave(answer) => left = Some(answer),
+                        tell => _ = self.heed(tell).await,
+                    }
+                }
+                is_time |= left.is_some();
+            }
+            if let Some(answer) = left.take() {
+                let _ = tokio::time::timeout(GOODBYE, self.leave()).await;
+                self.publish();
+                let _ = answer.send(());
+                return;
+            }
+        }
+    }
+
+    /// How long nothing needs to be done: the usual time; less and less after a failure.
+    fn pause(&mut self) -> Duration {
+        let ms = match self.troubles {
+            0 => self.sooner_ms.take().unwrap_or(ROUND_MS).clamp(20, ROUND_MS),
+            troubles => (ROUND_MS >> troubles.min(8)).max(1000),
+        };
+        Duration::from_millis(ms.unsigned_abs())
+    }
+
+    /// True where it wants a round at once.
+    async fn heed(&mut self, tell: Tell) -> bool {
+        match tell {
+            Tell::Sites(sites) => {
+                let gone = self.configure(&sites);
+                self.release(gone).await;
+                self.is_news = true;
+                true
+            }
+            Tell::Able { site, is_able } => {
+                let Some(held) = self.sites.get_mut(&site).filter(|held| held.is_able != is_able) else { return false };
+                held.is_able = is_able;
+                self.is_news = true;
+                true
+            }
+            Tell::Release(site) => {
+                let lease = self.sites.get_mut(&site).and_then(|held| held.value.take());
+                self.release(lease.map(|value| (site, value)).into_iter().collect()).await;
+                self.publish();
+                false
+            }
+            Tell::Notice { site, notice } => {
+                let _ = self.say(&Message::Notice { site, notice }).await;
+                false
+            }
+            Tell::Pause { site, value, answer } => {
+                let done = self.set_pause(&site, value.as_deref()).await;
+                let _ = answer.send(done.map_err(|trouble| trouble.to_string()));
+                true
+            }
+            Tell::Leave(_) => true,
+        }
+    }
+
+    fn hear(&self, message: Message, notices: &mpsc::UnboundedSender<(String, Notice)>) -> bool {
+        match message {
+            Message::Changed { from } => from != self.me.process,
+            Message::Here { .. } => false,
+            Message::Notice { site, notice } => {
+                let _ = notices.send((site, notice));
+                false
+            }
+        }
+    }
+
+    /// Gives the leases of sites that are not wanted any more.
+    fn configure(&mut self, sites: &[String]) -> Vec<(String, String)> {
+        let gone: Vec<String> = self.sites.keys().filter(|site| !sites.contains(site)).cloned().collect();
+        let gone = gone.into_iter().filter_map(|site| Some((site.clone(), self.sites.remove(&site)?.value?))).collect();
+        for site in sites {
+            // Whoever comes for one run needs no proof.
+            let is_able = self.part == Part::Guest;
+            self.sites.entry(site.clone()).or_insert_with(|| Held { is_able, ..Held::default() });
+        }
+        self.is_known = false;
+        gone
+    }
+
+    pub(super) fn granted(&mut self) -> u64 {
+        self.grants += 1;
+        self.grants
+    }
+
+    fn publish(&self) {
+        let standing = |held: &Held| match (&held.value, &held.theirs) {
+            (Some(_), _) if held.until > 0 => {
+                Standing::Ours { until: held.until, grant: held.grant, wanted_by: held.wanted_by.clone() }
+            }
+            (_, Some(runner)) => Standing::Theirs { runner: runner.clone() },
+            (_, None) if held.free_since.is_some() => Standing::Free { why: held.why.clone() },
+            _ => Standing::Unknown,
+        };
+        let facts = self.sites.iter().filter_map(|(site, held)| Some((site.clone(), held.facts.clone()?)));
+        let board = Board {
+            contact: self.contact.clone(),
+            realm: self.realm.clone(),
+            runners: self.members.clone(),
+            sites: self.sites.iter().map(|(site, held)| (site.clone(), standing(held))).collect(),
+            facts: facts.collect(),
+            paused: self.paused.clone(),
+        };
+        self.board.send_if_modified(|known| {
+            let is_changed = **known != board;
+            if is_changed {
+                *known = Arc::new(board);
+            }
+            is_changed
+        });
+    }
+
+    pub(super) fn met(&mut self, trouble: &Trouble) {
+        self.troubles = self.troubles.saturating_add(1);
+        let why = trouble.to_string();
+        if self.contact.is_there || self.contact.why.is_none() {
+            tracing::warn!("{why}; a lease that this runner has is good for {} s more at most", super::TTL_MS / 1000);
+            let lost = self.contact.lost + 1;
+            self.contact = Contact { is_there: false, why: Some(why), since_ms: clock::now_ms(), lost, ..self.contact };
+        } else {
+            self.contact.why = Some(why);
+        }
+    }
+
+    pub(super) fn went_well(&mut self) {
+        self.troubles = 0;
+        if !self.contact.is_there {
+            if self.contact.why.is_some() {
+                tracing::info!("{} answers again", self.link.config);
+            }
+            self.contact = Contact { is_there: true, why: None, since_ms: clock::now_ms(), ..self.contact };
+        }
+    }
+}
+
+/// For ever: what other runners say, over a connection of its own.
+async fn listen(link: Arc<Link>, messages: mpsc::UnboundedSender<Message>) {
+    loop {
+        let channel = format!("{}:events", link.config.prefix);
+        if let Ok((_wire, mut pushed)) = link.listen(&channel).await {
+            // What was said before is not heard any more.
+            let missed = Message::Changed { from: String::new() };
+            if messages.send(missed).is_err() {
+                return;
+            }
+            while let Ok(Some(push)) = tokio::time::timeout(SILENCE, pushed.recv()).await {
+                match push {
+                    PushInfo { kind: PushKind::Disconnection, .. } => break,
+                    PushInfo { kind: PushKind::Message, data } => {
+                        if let Some(message) = message_in(&data)
+                            && messages.send(message).is_err()
+                        {
+                            return;
+                        }
+                    }
+                    _ => {}
+                }
+            }
+        }
+        if messages.is_closed() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+/// Channel and payload; what cannot be read is another version's.
+fn message_in(data: &[Value]) -> Option<Message> {
+    match data.get(1)? {
+        Value::BulkString(bytes) => serde_json::from_slice(bytes).ok(),
+        Value::SimpleString(text) => serde_json::from_str(text).ok(),
+        _ => None,
+    }
+}

@@ -1,0 +1,452 @@
+//! One round: say that this runner lives, learn who else does, renew, take, and give back.
+
+use std::sync::LazyLock;
+
+use redis::{FromRedisValue, Pipeline, Script, Value};
+
+use super::keeper::{Keeper, Maybe, Message, Part};
+use super::share::shares;
+use super::{Facts, LEFT_LYING_MS, MARGIN_MS, Member, RENEW_MS, TTL_MS};
+use crate::clock;
+use crate::config::redis::Redis;
+use crate::protocol::signature::random_hex;
+use crate::redis_link::{Link, Server, Trouble, Wire};
+use crate::text;
+
+static BEAT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("beat.lua")));
+static HOLD: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("hold.lua")));
+static RELEASE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("release.lua")));
+
+/// How long replicas are waited for.
+const REPLICAS_MS: i64 = 500;
+
+type Results = Vec<Result<Value, Trouble>>;
+
+/// What `beat.lua` answers: this runner's entry before, the realm, those who live, sites that are paused, the server that the
+/// runners know, and how long the quarantine lasts.
+type Beaten = (String, String, Vec<String>, Vec<(String, String)>, String, i64);
+
+/// What `hold.lua` answers.
+#[derive(Debug, PartialEq)]
+enum Answer {
+    Renewed,
+    Granted,
+    /// The value that is there, and for how long still.
+    Other(String, i64),
+    Quarantine(i64),
+}
+
+/// One site that a round asks for.
+#[derive(Debug)]
+struct Want {
+    site: String,
+    value: String,
+    is_ours: bool,
+    is_trusted: bool,
+}
+
+impl Keeper {
+    pub(super) async fn round(&mut self) {
+        match self.look_and_hold().await {
+            Ok(()) => self.went_well(),
+            Err(trouble) => {
+                // Sentinels may name another server by now.
+                self.link.close().await;
+                self.met(&trouble);
+            }
+        }
+    }
+
+    /// A failed beat is no reason to lose leases: those are renewed all the same.
+    async fn look_and_hold(&mut self) -> Result<(), Trouble> {
+        let wire = self.link.wire().await?;
+        let server = wire.server().await?;
+        if let Some(unfit) = server.unfit(&self.link.config) {
+            return Err(Trouble::Unfit(unfit.sentence(&self.link.config)));
+        }
+        self.contact.tcp_port = server.tcp_port;
+        let beaten = self.beat(&wire, &server.identity()).await;
+        if matches!(beaten, Err(Trouble::NoAnswer(_))) {
+            return beaten;
+        }
+        if beaten.is_ok() {
+            self.look(&wire).await?;
+        }
+        let held = self.hold(&wire, &server, beaten.is_ok()).await;
+        if std::mem::take(&mut self.is_news) {
+            self.say(&Message::Changed { from: self.me.process.clone() }).await?;
+        } else if self.part == Part::Member {
+            self.say(&Message::Here { from: self.me.process.clone() }).await?;
+        }
+        beaten.and(held)
+    }
+
+    /// Who lives, and which sites are paused.
+    async fn beat(&mut self, wire: &Wire, identity: &str) -> Result<(), Trouble> {
+        let is_member = self.part == Part::Member;
+        self.me.sites = self.sites.iter().filter(|(_, held)| held.is_able).map(|(site, _)| site.clone()).collect();
+        let json = serde_json::to_string(&self.me).map_err(|error| Trouble::Refused(error.to_string()))?;
+        let realm = if self.realm.is_empty() { &self.own_realm } else { &self.realm };
+        let mut pipeline = beat(&self.link.config);
+        pipeline.arg(if is_member { self.me.id.as_str() } else { "" }).arg(json).arg(TTL_MS).arg(realm);
+        let answer = second(wire.each(&pipeline).await?)?;
+        let (before, realm, alive, paused, server, quarantine): Beaten = read(answer)?;
+        self.learn_double(&before)?;
+        self.realm = realm;
+        self.members = alive.iter().filter_map(|json| serde_json::from_str(json).ok()).collect();
+        self.members.sort_by(|a, b| a.id.cmp(&b.id));
+        self.names.extend(self.members.iter().map(|member| (member.id.clone(), member.name.clone())));
+        self.paused = paused.into_iter().collect();
+        // What is given back now nobody could have.
+        self.may_hand_over = server == identity && quarantine <= 0;
+        Ok(())
+    }
+
+    /// A machine that was cloned together with its state directory makes two runners of one name.
+    fn learn_double(&mut self, before: &str) -> Result<(), Trouble> {
+        let before = before.split_once(' ').map_or("", |(_, json)| json);
+        let is_other = serde_json::from_str::<Member>(before).is_ok_and(|before| before.process != self.me.process);
+        // The first time it is this runner's own past.
+        self.doubles = if is_other { self.doubles + 1 } else { self.doubles.min(1) };
+        if self.doubles > 1 {
+            return Err(Trouble::Unfit(
+                "another runner has the same identity as this one: was a machine cloned? remove runner.id from the \
+                 state_dir of one of them, and start it again"
+                    .into(),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Whose the other sites are; and, the first time, what the runners know of each.
+    async fn look(&mut self, wire: &Wire) -> Result<(), Trouble> {
+        let sites: Vec<String> = self.sites.keys().cloned().collect();
+        if sites.is_empty() {
+            return Ok(());
+        }
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("MGET").arg(sites.iter().map(|site| self.key(&format!("lease:{site}"))).collect::<Vec<_>>());
+        if !self.is_known {
+            for site in &sites {
+                pipeline.cmd("HMGET").arg(self.key(&format!("site:{site}"))).arg(&["install", "epoch", "ended_ms"]);
+            }
+        }
+        let mut answers = wire.each(&pipeline).await?.into_iter();
+        let values: Vec<Option<String>> = read(answers.next().unwrap_or(Ok(Value::Nil))?)?;
+        let now = clock::boot_ms();
+        for (site, value) in sites.iter().zip(values) {
+            let holder = value.as_deref().map(|value| self.name_of(value));
+            let own = format!("{}:", self.me.id);
+            let Some(held) = self.sites.get_mut(site) else { continue };
+            held.theirs = holder.filter(|_| value.as_deref().is_some_and(|value| !value.starts_with(&own)));
+            match value {
+                None => held.free_since = held.free_since.or(Some(now)),
+                Some(_) => held.free_since = None,
+            }
+        }
+        if !self.is_known {
+            for (site, answer) in sites.iter().zip(answers) {
+                let facts = facts_in(answer?)?;
+                if let Some(held) = self.sites.get_mut(site) {
+                    held.facts = Some(facts);
+                }
+            }
+            self.is_known = true;
+        }
+        Ok(())
+    }
+
+    /// Which leases to renew or to ask for. Without a beat nobody knows whose part is whose.
+    fn wants(&mut self, has_beaten: bool) -> Vec<Want> {
+        let now = clock::boot_ms();
+        let parts = if has_beaten { Some(shares(&self.members)) } else { None };
+        let mut wants = Vec::new();
+        for (site, held) in &mut self.sites {
+            let is_trusted = held.value.is_some() && now < held.until;
+            let is_nobodys = parts.as_ref().is_some_and(|parts| !parts.contains_key(site));
+            let part = parts.as_ref().and_then(|parts| parts.get(site));
+            let is_mine = self.part == Part::Guest || is_nobodys || part.is_some_and(|id| *id == self.me.id);
+            let is_lying = held.is_able && held.free_since.is_some_and(|since| now > since + LEFT_LYING_MS);
+            if parts.is_some() {
+                let other = part.filter(|id| !is_mine && self.may_hand_over && **id != self.me.id);
+                held.wanted_by = other.and_then(|id| self.names.get(id)).cloned();
+            }
+            let value = match &held.value {
+                Some(value) if self.troubles > 0 || now >= held.renewed + RENEW_MS - 500 => value.clone(),
+                None if parts.is_some() && (is_mine || is_lying) => {
+                    let Ok(token) = random_hex::<16>() else { continue };
+                    format!("{}:{token}", self.me.id)
+                }
+                _ => continue,
+            };
+            wants.push(Want { site: site.clone(), is_ours: held.value.is_some(), value, is_trusted });
+        }
+        wants
+    }
+
+    async fn hold(&mut self, wire: &Wire, server: &Server, has_beaten: bool) -> Result<(), Trouble> {
+        let wants = self.wants(has_beaten);
+        self.maybe.retain(|maybe| clock::boot_ms() < maybe.until);
+        let (config, identity) = (self.link.config.clone(), server.identity());
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("SCRIPT").arg("LOAD").arg(include_str!("release.lua"));
+        for maybe in &self.maybe {
+            release_in(&mut pipeline, &config, &maybe.site, &maybe.value);
+        }
+        pipeline.cmd("SCRIPT").arg("LOAD").arg(include_str!("hold.lua"));
+        let skipped = 2 + self.maybe.len();
+        for want in &wants {
+            hold_in(&mut pipeline, &config, want, &identity, &self.me.id);
+        }
+        if wants.is_empty() && self.maybe.is_empty() {
+            return Ok(());
+        }
+        if config.wait_replicas > 0 {
+            pipeline.cmd("WAIT").arg(config.wait_replicas).arg(REPLICAS_MS);
+        }
+        let began = clock::boot_ms();
+        let answered = wire.each(&pipeline).await;
+        // Nobody knows what was granted then: what was asked for anew is given back as soon as Redis answers again.
+        let Ok(mut answers) = answered else {
+            let until = began + 2 * TTL_MS;
+            let maybe = wants.into_iter().filter(|want| !want.is_ours);
+            self.maybe.extend(maybe.map(|Want { site, value, .. }| Maybe { site, value, until }));
+            return answered.map(drop);
+        };
+        let has_replicas = match config.wait_replicas {
+            0 => Ok(()),
+            least => acknowledged(answers.pop(), least),
+        };
+        let mut trouble = has_replicas.clone();
+        let mut granted = Vec::new();
+        for (want, answer) in wants.into_iter().zip(answers.into_iter().skip(skipped)) {
+            match answer.and_then(answer_in) {
+                Ok(answer) => {
+                    if self.apply(&want, answer, began, has_replicas.is_ok()) {
+                        granted.push(want.site);
+                    }
+                }
+                Err(refused) => trouble = trouble.and(Err(refused)),
+            }
+        }
+        self.learn_facts(wire, granted).await?;
+        trouble
+    }
+
+    /// What an answer changes. True where the lease is new.
+    fn apply(&mut self, want: &Want, answer: Answer, began: i64, has_replicas: bool) -> bool {
+        let names = self.name_of_answer(&answer);
+        let is_new_grant = answer == Answer::Granted && !want.is_trusted;
+        let grant = if is_new_grant && has_replicas { self.granted() } else { 0 };
+        let Some(held) = self.sites.get_mut(&want.site) else { return false };
+        match answer {
+            // It is there, and too few know of it: not trusted any longer, and not given up before its time.
+            Answer::Renewed | Answer::Granted if !has_replicas => {
+                if !want.is_ours {
+                    let (site, value) = (want.site.clone(), want.value.clone());
+                    self.maybe.push(Maybe { site, value, until: began + 2 * TTL_MS });
+                }
+                return false;
+            }
+            Answer::Renewed | Answer::Granted => {
+                held.value = Some(want.value.clone());
+                held.until = began + TTL_MS - MARGIN_MS;
+                held.renewed = began;
+                (held.theirs, held.free_since) = (None, None);
+                if is_new_grant {
+                    held.grant = grant;
+                }
+                return is_new_grant;
+            }
+            Answer::Other(_, left) => {
+                if held.value.take().is_some() {
+                    tracing::warn!(site = want.site, "the lease has passed on to runner `{}`", text::safe(&names));
+                }
+                held.until = 0;
+                held.theirs = Some(names);
+                held.free_since = None;
+                self.sooner(left + 50);
+            }
+            Answer::Quarantine(left) => {
+                held.value = None;
+                held.until = 0;
+                held.why = format!(
+                    "this Redis was started, emptied or promoted a moment ago: leases that were granted before may be gone \
+                     from it, and it grants new ones in {}",
+                    clock::span(left)
+                );
+                held.free_since = held.free_since.or(Some(began));
+                self.sooner(left + 50);
+            }
+        }
+        false
+    }
+
+    fn sooner(&mut self, ms: i64) {
+        self.sooner_ms = Some(self.sooner_ms.map_or(ms, |known| known.min(ms)));
+    }
+
+    /// What the one before knew.
+    async fn learn_facts(&mut self, wire: &Wire, sites: Vec<String>) -> Result<(), Trouble> {
+        if sites.is_empty() {
+            return Ok(());
+        }
+        let mut pipeline = redis::pipe();
+        for site in &sites {
+            pipeline.cmd("HMGET").arg(self.key(&format!("site:{site}"))).arg(&["install", "epoch", "ended_ms"]);
+        }
+        for (site, answer) in sites.iter().zip(wire.each(&pipeline).await?) {
+            let facts = facts_in(answer?)?;
+            if let Some(held) = self.sites.get_mut(site) {
+                held.facts = Some(facts);
+            }
+        }
+        Ok(())
+    }
+
+    /// Of no interest is whether Redis heard it: a lease ends by itself.
+    pub(super) async fn release(&mut self, leases: Vec<(String, String)>) {
+        if leases.is_empty() {
+            return;
+        }
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("SCRIPT").arg("LOAD").arg(include_str!("release.lua"));
+        for (site, value) in &leases {
+            release_in(&mut pipeline, &self.link.config, site, value);
+            if let Some(held) = self.sites.get_mut(site) {
+                (held.value, held.until, held.wanted_by) = (None, 0, None);
+            }
+        }
+        if self.link.each(&pipeline).await.is_ok() {
+            let _ = self.say(&Message::Changed { from: self.me.process.clone() }).await;
+        }
+    }
+
+    /// Not alive any more first, so that whoever hears of it counts without this runner.
+    pub(super) async fn leave(&mut self) {
+        if self.part == Part::Member {
+            let mut pipeline = redis::pipe();
+            pipeline.cmd("HDEL").arg(self.key("runners")).arg(&self.me.id);
+            let _ = self.link.each(&pipeline).await;
+        }
+        let leases = self.sites.iter_mut().filter_map(|(site, held)| Some((site.clone(), held.value.take()?)));
+        let mut leases: Vec<(String, String)> = leases.collect();
+        leases.extend(self.maybe.drain(..).map(|maybe| (maybe.site, maybe.value)));
+        self.release(leases).await;
+    }
+
+    pub(super) async fn set_pause(&mut self, site: &str, value: Option<&str>) -> Result<(), Trouble> {
+        let mut pipeline = redis::pipe();
+        match value {
+            Some(value) => pipeline.cmd("HSET").arg(self.key("paused")).arg(site).arg(value),
+            None => pipeline.cmd("HDEL").arg(self.key("paused")).arg(site),
+        };
+        self.link.ask::<Vec<Value>>(&pipeline).await?;
+        match value {
+            Some(value) => _ = self.paused.insert(site.to_string(), value.to_string()),
+            None => _ = self.paused.remove(site),
+        }
+        self.say(&Message::Changed { from: self.me.process.clone() }).await
+    }
+
+    pub(super) async fn say(&self, message: &Message) -> Result<(), Trouble> {
+        let json = serde_json::to_string(message).map_err(|error| Trouble::Refused(error.to_string()))?;
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("PUBLISH").arg(self.key("events")).arg(json);
+        self.link.ask::<Vec<Value>>(&pipeline).await.map(drop)
+    }
+
+    fn name_of(&self, value: &str) -> String {
+        let id = value.split(':').next().unwrap_or_default();
+        self.names.get(id).cloned().unwrap_or_else(|| format!("?{}", id.get(..8).unwrap_or(id)))
+    }
+
+    fn name_of_answer(&self, answer: &Answer) -> String {
+        match answer {
+            Answer::Other(value, _) => self.name_of(value),
+            _ => String::new(),
+        }
+    }
+
+    fn key(&self, name: &str) -> String {
+        key(&self.link.config, name)
+    }
+}
+
+fn key(config: &Redis, name: &str) -> String {
+    format!("{}:{name}", config.prefix)
+}
+
+/// The script is loaded each time: a server that was started anew has none, and a pipeline cannot ask twice.
+fn beat(config: &Redis) -> Pipeline {
+    let mut pipeline = redis::pipe();
+    pipeline.cmd("SCRIPT").arg("LOAD").arg(include_str!("beat.lua"));
+    pipeline.cmd("EVALSHA").arg(BEAT.get_hash()).arg(5);
+    for name in ["runners", "realm", "paused", "server", "quarantine"] {
+        pipeline.arg(key(config, name));
+    }
+    pipeline
+}
+
+fn hold_in(pipeline: &mut Pipeline, config: &Redis, want: &Want, identity: &str, id: &str) {
+    pipeline.cmd("EVALSHA").arg(HOLD.get_hash()).arg(3);
+    pipeline.arg(key(config, &format!("lease:{}", want.site))).arg(key(config, "server"));
+    pipeline.arg(key(config, "quarantine")).arg(&want.value).arg(TTL_MS).arg(identity);
+    pipeline.arg(if want.is_trusted { "1" } else { "0" }).arg(format!("{id}:"));
+}
+
+fn release_in(pipeline: &mut Pipeline, config: &Redis, site: &str, value: &str) {
+    pipeline.cmd("EVALSHA").arg(RELEASE.get_hash()).arg(1).arg(key(config, &format!("lease:{site}"))).arg(value);
+}
+
+fn second(results: Results) -> Result<Value, Trouble> {
+    results.into_iter().nth(1).unwrap_or(Ok(Value::Nil))
+}
+
+fn read<T: FromRedisValue>(value: Value) -> Result<T, Trouble> {
+    redis::from_redis_value(value).map_err(|error| Trouble::Refused(format!("an answer that cannot be read: {error}")))
+}
+
+fn answer_in(value: Value) -> Result<Answer, Trouble> {
+    let (code, holder, ms): (i64, String, i64) = read(value)?;
+    match code {
+        0 => Ok(Answer::Other(holder, ms)),
+        1 => Ok(Answer::Renewed),
+        2 => Ok(Answer::Quarantine(ms)),
+        3 => Ok(Answer::Granted),
+        other => Err(Trouble::Refused(format!("an answer that cannot be read: {other}"))),
+    }
+}
+
+fn acknowledged(answer: Option<Result<Value, Trouble>>, least: usize) -> Result<(), Trouble> {
+    let replicas: usize = read(answer.unwrap_or(Ok(Value::Nil))?)?;
+    if replicas >= least {
+        return Ok(());
+    }
+    Err(Trouble::Refused(format!("{replicas} replicas have the leases, and `wait_replicas` in [redis] wants {least}")))
+}
+
+fn facts_in(value: Value) -> Result<Facts, Trouble> {
+    let (install, epoch, ended_ms): (Option<String>, Option<i64>, Option<i64>) = read(value)?;
+    Ok(Facts { install, epoch, ended_ms })
+}
+
+/// Does everything once that a keeper does, with a lease of no site: where a right is missing, Redis names the command.
+pub async fn probe(link: &Link) -> Result<Server, Trouble> {
+    let wire = link.wire().await?;
+    let server = wire.server().await?;
+    let config = &link.config;
+    let mut pipeline = beat(config);
+    pipeline.arg("").arg("").arg(0).arg("");
+    pipeline.cmd("SCRIPT").arg("LOAD").arg(include_str!("release.lua"));
+    let value = format!("check:{}", random_hex::<16>().unwrap_or_default());
+    // An upper case letter: no site has such a name.
+    let site = "CHECK";
+    pipeline.cmd("SET").arg(key(config, &format!("lease:{site}"))).arg(&value).arg("NX").arg("PX").arg(1000);
+    release_in(&mut pipeline, config, site, &value);
+    pipeline.cmd("PUBLISH").arg(key(config, "events")).arg("{}");
+    for answer in wire.each(&pipeline).await? {
+        answer?;
+    }
+    Ok(server)
+}

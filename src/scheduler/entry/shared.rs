@@ -1,0 +1,225 @@
+//! A site's lease where several hosts share their sites: what it allows, and what its coming and going changes.
+
+use super::Entry;
+use crate::clock;
+use crate::lease::redis::{Board, Standing};
+use crate::outcome::Failure;
+use crate::text;
+
+/// So long a site may run events before it is handed over in the middle of them.
+const PATIENCE_MS: i64 = 10_000;
+/// Trouble that another host may not have is waited out for so long.
+const UNABLE_AFTER_MS: i64 = 20_000;
+
+/// What is known of the lease, by the keeper's board.
+#[derive(Debug, Default)]
+pub struct Shared {
+    standing: Standing,
+    /// Why Redis does not answer.
+    lost: Option<String>,
+    /// The site was reached from here; None: nobody has tried.
+    is_proven: Option<bool>,
+    /// The site has another owner although the lease is ours: whoever has it holds one from another Redis, or from before a
+    /// failover. Only his silence makes way then.
+    is_disputed: bool,
+    realm: String,
+    /// Another living runner could take over.
+    has_follower: bool,
+    wanted_since: Option<i64>,
+}
+
+/// What may be done with a site now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Right {
+    All,
+    /// Redis is gone, and the site's database knows this runner: it goes on under that alone.
+    Degraded,
+    /// One look, which tells whether the site can be served from here.
+    Look,
+    Nothing,
+}
+
+impl Entry {
+    /// Always all where sites are not shared.
+    pub fn right(&self) -> Right {
+        let Some(shared) = &self.shared else { return Right::All };
+        match (&shared.standing, &shared.lost) {
+            (Standing::Ours { .. } | Standing::Theirs { .. } | Standing::Free { .. }, None)
+                if shared.is_proven != Some(true) && self.site.has_plugin() && self.state.epoch().is_none() =>
+            {
+                Right::Look
+            }
+            (Standing::Ours { until, .. }, _) if clock::boot_ms() < *until => Right::All,
+            (Standing::Ours { .. }, Some(_)) if self.state.epoch().is_some() => Right::Degraded,
+            _ => Right::Nothing,
+        }
+    }
+
+    /// The board has changed.
+    pub fn heed(&mut self, board: &Board, own: &str) {
+        let Some(shared) = &mut self.shared else { return };
+        let name = &self.site.name;
+        let now = board.sites.get(name).cloned().unwrap_or_default();
+        let before = std::mem::replace(&mut shared.standing, now);
+        shared.lost = (!board.contact.is_there).then(|| board.contact.why.clone()).flatten();
+        shared.realm.clone_from(&board.realm);
+        shared.has_follower = board.has_follower(name, own);
+        let grant = |standing: &Standing| match standing {
+            Standing::Ours { grant, .. } => Some(*grant),
+            _ => None,
+        };
+        match (grant(&before), grant(&shared.standing)) {
+            (old, Some(new)) if old != Some(new) => {
+                shared.is_disputed = false;
+                shared.wanted_since = None;
+                let facts = board.facts.get(name).cloned().unwrap_or_default();
+                if self.state.install.is_none() {
+                    self.state.install = facts.install;
+                }
+                // Those who had it have told Redis what they ran.
+                self.since_ms = self.since_ms.max(facts.ended_ms.map(|ended| ended - super::super::SINCE_BEFORE_MS));
+                self.known_epoch = self.known_epoch.max(facts.epoch);
+                self.state.start_anew();
+            }
+            (Some(_), None) => {
+                shared.wanted_since = None;
+                self.state.start_anew();
+            }
+            _ => {}
+        }
+        if let (Standing::Theirs { .. }, None, Some(install)) =
+            (&shared.standing, &self.state.install, board.facts.get(name).and_then(|facts| facts.install.clone()))
+        {
+            self.state.install = Some(install);
+        }
+    }
+
+    /// Another is to have the lease: now, where nothing runs here, else in a while.
+    pub fn hands_over(&mut self, now: i64) -> bool {
+        let is_idle = self.state.running() == 0 && !self.state.is_calling();
+        let Some(shared) = &mut self.shared else { return false };
+        if !matches!(shared.standing, Standing::Ours { wanted_by: Some(_), .. }) {
+            shared.wanted_since = None;
+            return false;
+        }
+        let since = *shared.wanted_since.get_or_insert(now);
+        if !is_idle && now < since + PATIENCE_MS {
+            return false;
+        }
+        shared.standing = Standing::Unknown;
+        shared.wanted_since = None;
+        self.state.start_anew();
+        true
+    }
+
+    /// Something to tell the keeper: this runner can serve the site, or cannot while others could.
+    pub fn ability(&mut self, now: i64) -> Option<bool> {
+        let has_plugin = self.site.has_plugin();
+        let shared = self.shared.as_mut()?;
+        let is_bad = self.state.trouble_of_this_host(now).is_some_and(|ms| ms >= UNABLE_AFTER_MS);
+        let is_able = match shared.is_proven {
+            Some(true) if is_bad => false,
+            // With the lease in hand whatever succeeds is a proof.
+            None if !has_plugin => true,
+            Some(false) | None if self.state.epoch().is_some() && self.state.failure().is_none() => true,
+            _ => return None,
+        };
+        shared.is_proven = Some(is_able);
+        Some(is_able)
+    }
+
+    /// A look that was made to learn whether the site can be served has ended.
+    pub fn was_looked_at(&mut self, went_well: bool) -> Option<bool> {
+        let shared = self.shared.as_mut()?;
+        let is_news = shared.is_proven != Some(went_well) && (went_well || shared.is_proven == Some(true));
+        if went_well || shared.is_proven.is_none() {
+            shared.is_proven = Some(went_well);
+        }
+        is_news.then_some(went_well)
+    }
+
+    /// The site names another owner while the lease is ours.
+    pub fn dispute(&mut self) {
+        if let Some(shared) = &mut self.shared
+            && matches!(shared.standing, Standing::Ours { .. })
+        {
+            shared.is_disputed = true;
+        }
+    }
+
+    /// What a take-over says: who shares it need not wait for the silence of the one before.
+    pub fn realm(&self) -> String {
+        let shared = self.shared.as_ref().filter(|shared| !shared.is_disputed);
+        shared.map(|shared| shared.realm.clone()).unwrap_or_default()
+    }
+
+    /// At a goodbye: another runner takes over within seconds.
+    pub fn has_follower(&self) -> bool {
+        self.shared.as_ref().is_some_and(|shared| shared.has_follower && shared.lost.is_none())
+    }
+
+    pub fn is_held_here(&self) -> bool {
+        matches!(self.right(), Right::All | Right::Degraded)
+    }
+
+    /// The runner that looks after it, where it is known to be another.
+    pub fn looked_after_by(&self) -> Option<&str> {
+        match &self.shared.as_ref()?.standing {
+            Standing::Theirs { runner } => Some(runner),
+            _ => None,
+        }
+    }
+
+    /// Why nothing can be started on a shared site: state and sentence.
+    pub fn why_not_shared(&self) -> Option<(&'static str, String)> {
+        let (shared, name) = (self.shared.as_ref()?, &self.site.name);
+        match (self.right(), &shared.standing, &shared.lost) {
+            (Right::All, ..) => None,
+            (Right::Degraded, _, lost) => Some((
+                "degraded",
+                format!(
+                    "site `{name}` goes on without a lease: {}; its own database keeps other runners out",
+                    lost.as_deref().unwrap_or_default()
+                ),
+            )),
+            (_, Standing::Theirs { runner }, None) => {
+                Some(("standby", format!("runner {} looks after site `{name}`", text::safe(runner))))
+            }
+            (_, _, Some(lost)) => Some((
+                "paused",
+                format!(
+                    "site `{name}` gets nothing started here: {lost}; without a lease only the runner that its database knows \
+                     may go on; by itself as soon as Redis answers"
+                ),
+            )),
+            (_, Standing::Free { why }, None) if !why.is_empty() => Some(("starting", format!("site `{name}`: {why}"))),
+            _ => Some(("starting", format!("site `{name}` waits for its lease"))),
+        }
+    }
+
+    /// For `once`: another has it, or nobody can say who.
+    pub fn cannot_be_had(&self) -> Option<Failure> {
+        let shared = self.shared.as_ref()?;
+        match (&shared.standing, &shared.lost) {
+            (Standing::Ours { .. }, _) => None,
+            (Standing::Theirs { runner }, None) => {
+                Some(Failure::Stale { name: runner.clone(), expected_ms: None, epoch: None })
+            }
+            (_, Some(lost)) => Some(Failure::NotReached(format!("its lease is not to be had: {lost}"))),
+            _ => None,
+        }
+    }
+
+    /// As a failure, for whoever asks for a run.
+    pub fn refusal_of_shared(&self) -> Option<Failure> {
+        let (state, why) = self.why_not_shared()?;
+        match self.looked_after_by() {
+            _ if state == "degraded" || state == "starting" => None,
+            Some(runner) => {
+                let why = format!("runner `{}` looks after it; ask there", text::safe(runner));
+                Some(Failure::NotStarted(why))
+            }
+            None => Some(Failure::NotStarted(why)),
+        }
+    }
+}

@@ -4,6 +4,8 @@
 //! knows whether the command was done; what that is worth, whoever asked decides.
 
 mod server;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +20,7 @@ use tokio::sync::{Mutex, mpsc};
 use crate::config::redis::{Node, Redis, Server as Where};
 use crate::outcome::{Stop, exit};
 use crate::text;
-pub use server::Server;
+pub use server::{Server, Unfit};
 
 const CONNECT: Duration = Duration::from_secs(1);
 const ANSWER: Duration = Duration::from_secs(1);

@@ -1,5 +1,7 @@
 //! `check`: the configuration alone, and with `--connect` what it names.
 
+mod redis;
+
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -102,7 +104,7 @@ fn line(finding: &Finding) -> String {
 }
 
 async fn connect_all(config: &Config) -> Vec<Finding> {
-    let mut findings = Vec::new();
+    let (mut findings, redis_port) = redis::findings(config).await;
     let mut installs: HashMap<String, String> = HashMap::new();
     for site in &config.sites {
         let name = format!("site {}", site.name);
@@ -125,6 +127,8 @@ async fn connect_all(config: &Config) -> Vec<Finding> {
                         .push(Finding::new(&name, Judgement::Fail, found).expecting("one [[site]] per install", fix));
                 }
                 findings.extend(site_findings(&name, site, &looked));
+                let shared = config.redis.as_ref();
+                findings.extend(shared.and_then(|own| redis::shared_database(&name, own, &looked.due, redis_port)));
             }
             Err(failure) => {
                 let code = failure.code();

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tokio::signal::unix::Signal;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -10,6 +11,7 @@ use super::systemd;
 use crate::api::Configuration;
 use crate::api::shared::Loaded;
 use crate::clock;
+use crate::config::redis::Redis;
 use crate::config::{self, Config, Secrets};
 use crate::scheduler::orders::{Changes, Order};
 
@@ -52,7 +54,7 @@ impl Reloading {
             tracing::warn!("{warning}");
         }
         for key in fixed.differences(&Fixed::of(&config)) {
-            tracing::warn!("`{key}` in [runner] has changed; it is used from the next start on");
+            tracing::warn!("{key} has changed; it is used from the next start on");
         }
         let next = loaded(&config);
         let (answer, answered) = oneshot::channel();
@@ -82,19 +84,22 @@ struct Fixed {
     name: String,
     state_dir: PathBuf,
     listen: SocketAddr,
+    redis: Option<Arc<Redis>>,
 }
 
 impl Fixed {
     fn of(config: &Config) -> Self {
         let runner = &config.runner;
-        Self { name: runner.name.clone(), state_dir: runner.state_dir.clone(), listen: runner.listen }
+        let (name, state_dir) = (runner.name.clone(), runner.state_dir.clone());
+        Self { name, state_dir, listen: runner.listen, redis: config.redis.clone() }
     }
 
     fn differences(&self, other: &Self) -> Vec<&'static str> {
         let all = [
-            ("name", self.name != other.name),
-            ("state_dir", self.state_dir != other.state_dir),
-            ("listen", self.listen != other.listen),
+            ("`name` in [runner]", self.name != other.name),
+            ("`state_dir` in [runner]", self.state_dir != other.state_dir),
+            ("`listen` in [runner]", self.listen != other.listen),
+            ("[redis]", self.redis != other.redis),
         ];
         all.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
     }

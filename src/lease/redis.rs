@@ -26,32 +26,6 @@ const ROUND_MS: i64 = 5_000;
 /// A site that nobody takes although somebody should: then anybody may.
 const LEFT_LYING_MS: i64 = 10_000;
 
-/// Every command that the keeper sends. An ACL user needs these, on the keys and the channel of the prefix.
-pub const COMMANDS: [&str; 20] = [
-    "auth",
-    "hello",
-    "select",
-    "info",
-    "script|load",
-    "evalsha",
-    "get",
-    "mget",
-    "set",
-    "del",
-    "pexpire",
-    "pttl",
-    "hget",
-    "hset",
-    "hdel",
-    "hmget",
-    "hgetall",
-    "time",
-    "publish",
-    "subscribe",
-];
-/// Only with `wait_replicas`.
-pub const WAIT_COMMAND: &str = "wait";
-
 /// A runner that lives, by its own word.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Member {

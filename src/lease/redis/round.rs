@@ -431,10 +431,10 @@ fn facts_in(value: Value) -> Result<Facts, Trouble> {
     Ok(Facts { install, epoch, ended_ms })
 }
 
-/// Does everything once that a keeper does, with a lease of no site: where a right is missing, Redis names the command.
-pub async fn probe(link: &Link) -> Result<Server, Trouble> {
+/// Does everything once that a keeper does, with a lease of no site: where a right is missing, Redis names the command. Gives
+/// the runners that live.
+pub async fn probe(link: &Link) -> Result<Vec<Member>, Trouble> {
     let wire = link.wire().await?;
-    let server = wire.server().await?;
     let config = &link.config;
     let mut pipeline = beat(config);
     pipeline.arg("").arg("").arg(0).arg("");
@@ -445,8 +445,7 @@ pub async fn probe(link: &Link) -> Result<Server, Trouble> {
     pipeline.cmd("SET").arg(key(config, &format!("lease:{site}"))).arg(&value).arg("NX").arg("PX").arg(1000);
     release_in(&mut pipeline, config, site, &value);
     pipeline.cmd("PUBLISH").arg(key(config, "events")).arg("{}");
-    for answer in wire.each(&pipeline).await? {
-        answer?;
-    }
-    Ok(server)
+    let answers = wire.each(&pipeline).await?.into_iter().collect::<Result<Vec<Value>, Trouble>>()?;
+    let (_, _, alive, ..): Beaten = read(answers.into_iter().nth(1).unwrap_or(Value::Nil))?;
+    Ok(alive.iter().filter_map(|json| serde_json::from_str(json).ok()).collect())
 }

@@ -1,6 +1,7 @@
 //! Leases in Redis, kept by one task that nobody waits for: it says that this runner lives, renews what it has, takes what
 //! is its part, and gives back what another is to have. What it knows is on a board that everybody may read.
 
+mod asking;
 mod keeper;
 mod round;
 pub mod share;
@@ -12,8 +13,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::protocol::Notice;
+pub use asking::{Shared, probe, set_pause, shared};
 pub use keeper::{Part, keep};
-pub use round::probe;
 
 /// A lease ends so long after it was granted or renewed last.
 pub const TTL_MS: i64 = 30_000;

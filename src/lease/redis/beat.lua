@@ -1,4 +1,5 @@
--- Says that a runner lives, and gives those who do. An empty id only asks.
+-- Says that a runner lives, and gives those who do, and when the first of them is not heard of any more unless it says so again.
+-- An empty id only asks.
 -- KEYS: runners, realm, paused, server, quarantine.  ARGV: id, JSON, milliseconds, realm where there is none yet
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -7,16 +8,19 @@ if ARGV[1] ~= '' then
 	redis.call('HSET', KEYS[1], ARGV[1], string.format('%.0f %s', now + ARGV[3], ARGV[2]))
 	redis.call('SET', KEYS[2], ARGV[4], 'NX')
 end
-local all, alive = redis.call('HGETALL', KEYS[1]), {}
+local all, alive, first = redis.call('HGETALL', KEYS[1]), {}, -1
 for i = 1, #all, 2 do
 	local till, json = string.match(all[i + 1], '^(%d+) (.*)$')
 	if till and tonumber(till) > now then
 		alive[#alive + 1] = json
+		if first < 0 or till - now < first then
+			first = till - now
+		end
 	else
 		redis.call('HDEL', KEYS[1], all[i])
 	end
 end
 return {
 	before or '', redis.call('GET', KEYS[2]) or '', alive, redis.call('HGETALL', KEYS[3]),
-	redis.call('GET', KEYS[4]) or '', redis.call('PTTL', KEYS[5]),
+	redis.call('GET', KEYS[4]) or '', redis.call('PTTL', KEYS[5]), first,
 }

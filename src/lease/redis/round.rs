@@ -4,13 +4,14 @@ use std::sync::LazyLock;
 
 use redis::{FromRedisValue, Pipeline, Script, Value};
 
+use super::asking::{say, set_pause};
 use super::keeper::{Keeper, Maybe, Message, Part};
 use super::share::shares;
 use super::{Facts, LEFT_LYING_MS, MARGIN_MS, Member, RENEW_MS, TTL_MS};
 use crate::clock;
 use crate::config::redis::Redis;
 use crate::protocol::signature::random_hex;
-use crate::redis_link::{Link, Server, Trouble, Wire};
+use crate::redis_link::{Server, Trouble, Wire};
 use crate::text;
 
 static BEAT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("beat.lua")));
@@ -23,8 +24,8 @@ const REPLICAS_MS: i64 = 500;
 type Results = Vec<Result<Value, Trouble>>;
 
 /// What `beat.lua` answers: this runner's entry before, the realm, those who live, sites that are paused, the server that the
-/// runners know, and how long the quarantine lasts.
-type Beaten = (String, String, Vec<String>, Vec<(String, String)>, String, i64);
+/// runners know, how long the quarantine lasts, and how long until one of them may be dead.
+pub(super) type Beaten = (String, String, Vec<String>, Vec<(String, String)>, String, i64, i64);
 
 /// What `hold.lua` answers.
 #[derive(Debug, PartialEq)]
@@ -90,7 +91,10 @@ impl Keeper {
         let mut pipeline = beat(&self.link.config);
         pipeline.arg(if is_member { self.me.id.as_str() } else { "" }).arg(json).arg(TTL_MS).arg(realm);
         let answer = second(wire.each(&pipeline).await?)?;
-        let (before, realm, alive, paused, server, quarantine): Beaten = read(answer)?;
+        let (before, realm, alive, paused, server, quarantine, first_end): Beaten = read(answer)?;
+        if first_end >= 0 {
+            self.sooner(first_end + 20);
+        }
         self.learn_double(&before)?;
         self.realm = realm;
         self.members = alive.iter().filter_map(|json| serde_json::from_str(json).ok()).collect();
@@ -336,24 +340,16 @@ impl Keeper {
     }
 
     pub(super) async fn set_pause(&mut self, site: &str, value: Option<&str>) -> Result<(), Trouble> {
-        let mut pipeline = redis::pipe();
-        match value {
-            Some(value) => pipeline.cmd("HSET").arg(self.key("paused")).arg(site).arg(value),
-            None => pipeline.cmd("HDEL").arg(self.key("paused")).arg(site),
-        };
-        self.link.ask::<Vec<Value>>(&pipeline).await?;
+        set_pause(&self.link, site, value).await?;
         match value {
             Some(value) => _ = self.paused.insert(site.to_string(), value.to_string()),
             None => _ = self.paused.remove(site),
         }
-        self.say(&Message::Changed { from: self.me.process.clone() }).await
+        Ok(())
     }
 
     pub(super) async fn say(&self, message: &Message) -> Result<(), Trouble> {
-        let json = serde_json::to_string(message).map_err(|error| Trouble::Refused(error.to_string()))?;
-        let mut pipeline = redis::pipe();
-        pipeline.cmd("PUBLISH").arg(self.key("events")).arg(json);
-        self.link.ask::<Vec<Value>>(&pipeline).await.map(drop)
+        say(&self.link, message).await
     }
 
     fn name_of(&self, value: &str) -> String {
@@ -373,12 +369,12 @@ impl Keeper {
     }
 }
 
-fn key(config: &Redis, name: &str) -> String {
+pub(super) fn key(config: &Redis, name: &str) -> String {
     format!("{}:{name}", config.prefix)
 }
 
 /// The script is loaded each time: a server that was started anew has none, and a pipeline cannot ask twice.
-fn beat(config: &Redis) -> Pipeline {
+pub(super) fn beat(config: &Redis) -> Pipeline {
     let mut pipeline = redis::pipe();
     pipeline.cmd("SCRIPT").arg("LOAD").arg(include_str!("beat.lua"));
     pipeline.cmd("EVALSHA").arg(BEAT.get_hash()).arg(5);
@@ -395,7 +391,7 @@ fn hold_in(pipeline: &mut Pipeline, config: &Redis, want: &Want, identity: &str,
     pipeline.arg(if want.is_trusted { "1" } else { "0" }).arg(format!("{id}:"));
 }
 
-fn release_in(pipeline: &mut Pipeline, config: &Redis, site: &str, value: &str) {
+pub(super) fn release_in(pipeline: &mut Pipeline, config: &Redis, site: &str, value: &str) {
     pipeline.cmd("EVALSHA").arg(RELEASE.get_hash()).arg(1).arg(key(config, &format!("lease:{site}"))).arg(value);
 }
 
@@ -403,7 +399,7 @@ fn second(results: Results) -> Result<Value, Trouble> {
     results.into_iter().nth(1).unwrap_or(Ok(Value::Nil))
 }
 
-fn read<T: FromRedisValue>(value: Value) -> Result<T, Trouble> {
+pub(super) fn read<T: FromRedisValue>(value: Value) -> Result<T, Trouble> {
     redis::from_redis_value(value).map_err(|error| Trouble::Refused(format!("an answer that cannot be read: {error}")))
 }
 
@@ -429,23 +425,4 @@ fn acknowledged(answer: Option<Result<Value, Trouble>>, least: usize) -> Result<
 fn facts_in(value: Value) -> Result<Facts, Trouble> {
     let (install, epoch, ended_ms): (Option<String>, Option<i64>, Option<i64>) = read(value)?;
     Ok(Facts { install, epoch, ended_ms })
-}
-
-/// Does everything once that a keeper does, with a lease of no site: where a right is missing, Redis names the command. Gives
-/// the runners that live.
-pub async fn probe(link: &Link) -> Result<Vec<Member>, Trouble> {
-    let wire = link.wire().await?;
-    let config = &link.config;
-    let mut pipeline = beat(config);
-    pipeline.arg("").arg("").arg(0).arg("");
-    pipeline.cmd("SCRIPT").arg("LOAD").arg(include_str!("release.lua"));
-    let value = format!("check:{}", random_hex::<16>().unwrap_or_default());
-    // An upper case letter: no site has such a name.
-    let site = "CHECK";
-    pipeline.cmd("SET").arg(key(config, &format!("lease:{site}"))).arg(&value).arg("NX").arg("PX").arg(1000);
-    release_in(&mut pipeline, config, site, &value);
-    pipeline.cmd("PUBLISH").arg(key(config, "events")).arg("{}");
-    let answers = wire.each(&pipeline).await?.into_iter().collect::<Result<Vec<Value>, Trouble>>()?;
-    let (_, _, alive, ..): Beaten = read(answers.into_iter().nth(1).unwrap_or(Value::Nil))?;
-    Ok(alive.iter().filter_map(|json| serde_json::from_str(json).ok()).collect())
 }

@@ -102,6 +102,9 @@ pub struct SettleBody {
     /// The runners that share their leases, where `take` is asked for: one of them may follow another at once.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub realm: String,
+    /// Until when the caller has the lease, on PHP's clock.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until_ms: Option<i64>,
     pub leave: bool,
     /// Along with `leave`: another runner takes over within seconds, so page-load cron stays off.
     #[serde(skip_serializing_if = "std::ops::Not::not")]

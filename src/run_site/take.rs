@@ -16,6 +16,8 @@ pub struct Known {
     pub epoch: Option<i64>,
     /// Of the runners that share their leases; empty where there are none.
     pub realm: String,
+    /// Until when this runner has the lease, on PHP's clock.
+    pub until_ms: Option<i64>,
 }
 
 /// Becomes the owner, and learns the runs that ended while nobody was here.
@@ -25,9 +27,9 @@ pub async fn take(
     known: Known,
     history: &History,
 ) -> Result<(Settled, Timing), Failure> {
-    let Known { since_ms, epoch: known_epoch, realm } = known;
+    let Known { since_ms, epoch: known_epoch, realm, until_ms } = known;
     // A database that was put back from a backup must not issue an epoch for a second time.
-    let what = Settle { take: true, since_ms, epoch: known_epoch, realm, ..Settle::default() };
+    let what = Settle { take: true, since_ms, epoch: known_epoch, realm, until_ms, ..Settle::default() };
     let (mut settled, timing) = calls.settle(install, what).await?;
     if settled.was_older {
         tracing::warn!(

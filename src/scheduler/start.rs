@@ -117,14 +117,15 @@ impl Scheduler {
         let history = self.history.clone();
         let install = entry.state.install.clone();
         let epoch = entry.state.epoch().unwrap_or(0);
-        let (since_ms, known_epoch, realm) = (entry.since_ms, entry.known_epoch, entry.realm());
+        let (since_ms, known_epoch) = (entry.since_ms, entry.known_epoch);
+        let (realm, until_ms) = entry.realm(now);
         let open: Vec<_> = entry.state.foreign_open().cloned().collect();
         let overdue = entry.overdue(&open, now, clock::steady_ms());
         self.tasks.spawn(async move {
             let install = install.as_deref();
             let end = match want {
                 Want::Take => {
-                    let known = take::Known { since_ms, epoch: known_epoch, realm };
+                    let known = take::Known { since_ms, epoch: known_epoch, realm, until_ms };
                     TaskEnd::Took(take::take(&calls, install, known, &history).await)
                 }
                 Want::Settle => {

@@ -442,7 +442,7 @@ fn a_field_of_the_wrong_type_is_refused_by_its_name() {
         ("run", &["trigger", "hook"], &text),
         ("run", &["lanes", "budget_ms", "longest_s"], &whole),
         ("settle", &["url", "batch", "realm"], &text),
-        ("settle", &["grace_s", "since_ms"], &whole),
+        ("settle", &["grace_s", "since_ms", "until_ms"], &whole),
     ];
     let mut rows: Vec<(&str, &str, &Value)> = Vec::new();
     let more: [(&str, &[&str], &[Value]); 5] = [

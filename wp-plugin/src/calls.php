@@ -39,6 +39,7 @@ const FIELDS = array(
 	'drop'      => 'a run id',
 	'restore'   => 'true or false',
 	'realm'     => 'text',
+	'until_ms'  => 'a whole number',
 	'leave'     => 'true or false',
 	'follows'   => 'true or false',
 	'uninstall' => 'true or false',
@@ -307,7 +308,9 @@ function decide( Connection $db, Locks $locks, array $ask, string $id ): array {
 		return array( 'restored' => $restored );
 	}
 	if ( ! empty( $ask['take'] ) ) {
-		take_over( $db, $id, (string) ( $ask['runner'] ?? '' ), (int) ( $ask['expect_ms'] ?? 0 ), (int) ( $ask['epoch'] ?? 0 ), (string) ( $ask['realm'] ?? '' ) );
+		// A call that was held up on its way must not take the site from the one who has the lease by now.
+		$has_lease = now_ms() < (int) ( $ask['until_ms'] ?? 0 );
+		take_over( $db, $id, (string) ( $ask['runner'] ?? '' ), (int) ( $ask['expect_ms'] ?? 0 ), (int) ( $ask['epoch'] ?? 0 ), (string) ( $ask['realm'] ?? '' ), $has_lease );
 		// Not before: who is refused must not have the notices of the owner sent to him.
 		$url = preg_match( '/^[\w.:\[\]-]{1,80}$/', (string) ( $ask['url'] ?? '' ) ) ? (string) $ask['url'] : '';
 		save_settings( array( 'listen' => $url, 'grace' => (int) ( $ask['grace_s'] ?? 600 ), 'seen' => time(), 'settled' => false ) );

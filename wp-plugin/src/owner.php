@@ -56,11 +56,12 @@ function owner( Connection $db, bool $for_update = false ): array {
 /**
  * Makes the caller the owner, and issues a new epoch.
  *
- * @param string $realm The runners that share their leases, or ''. Which of them may look after the site is theirs to know, so
- *                      that one who follows another need not wait until he is silent.
+ * @param string $realm     The runners that share their leases, or ''. Which of them may look after the site is theirs to know,
+ *                          so that one who follows another need not wait until he is silent.
+ * @param bool   $has_lease Only he who has the lease at this moment.
  * @throws Refused `stale` while somebody else is owner and is not silent.
  */
-function take_over( Connection $db, string $id, string $name, int $expect_ms, int $least_epoch, string $realm = '' ): int {
+function take_over( Connection $db, string $id, string $name, int $expect_ms, int $least_epoch, string $realm = '', bool $has_lease = false ): int {
 	if ( null === get_state( $db, 'owner' ) ) {
 		// A row that is not there cannot be locked, and two first take-overs would be told the same epoch.
 		set_state( $db, 'owner', owner( $db ) );
@@ -68,7 +69,7 @@ function take_over( Connection $db, string $id, string $name, int $expect_ms, in
 	$db->begin();
 	try {
 		$owner = owner( $db, true );
-		$may   = $owner['id'] === $id || $owner['left'] || ( '' !== $realm && ( $owner['realm'] ?? '' ) === $realm );
+		$may   = $owner['id'] === $id || $owner['left'] || ( $has_lease && '' !== $realm && ( $owner['realm'] ?? '' ) === $realm );
 		if ( ! $may && now_ms() < $owner['expected_ms'] + SILENCE_MS ) {
 			throw new Refused( 409, 'stale', stale( $owner ) );
 		}

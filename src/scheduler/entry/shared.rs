@@ -23,6 +23,8 @@ pub struct Shared {
     /// failover. Only his silence makes way then.
     is_disputed: bool,
     realm: String,
+    /// The grant that was handed over last: the keeper may not have heard of it yet.
+    given: u64,
     /// Another living runner could take over.
     has_follower: bool,
     wanted_since: Option<i64>,
@@ -50,7 +52,10 @@ impl Entry {
                 Right::Look
             }
             (Standing::Ours { until, .. }, _) if clock::boot_ms() < *until => Right::All,
-            (Standing::Ours { .. }, Some(_)) if self.state.epoch().is_some() => Right::Degraded,
+            // It was ours when it was last known, or nobody can have it at the moment.
+            (Standing::Ours { .. }, Some(_)) | (Standing::Free { .. }, _) if self.state.epoch().is_some() => {
+                Right::Degraded
+            }
             _ => Right::Nothing,
         }
     }
@@ -60,6 +65,8 @@ impl Entry {
         let Some(shared) = &mut self.shared else { return };
         let name = &self.site.name;
         let now = board.sites.get(name).cloned().unwrap_or_default();
+        let is_given = matches!(now, Standing::Ours { grant, .. } if grant <= shared.given);
+        let now = if is_given { Standing::Unknown } else { now };
         let before = std::mem::replace(&mut shared.standing, now);
         shared.lost = (!board.contact.is_there).then(|| board.contact.why.clone()).flatten();
         shared.realm.clone_from(&board.realm);
@@ -81,7 +88,8 @@ impl Entry {
                 self.known_epoch = self.known_epoch.max(facts.epoch);
                 self.state.start_anew();
             }
-            (Some(_), None) => {
+            // In a quarantine nobody else gets it either.
+            (_, None) if self.state.epoch().is_some() && !matches!(shared.standing, Standing::Free { .. }) => {
                 shared.wanted_since = None;
                 self.state.start_anew();
             }
@@ -98,14 +106,15 @@ impl Entry {
     pub fn hands_over(&mut self, now: i64) -> bool {
         let is_idle = self.state.running() == 0 && !self.state.is_calling();
         let Some(shared) = &mut self.shared else { return false };
-        if !matches!(shared.standing, Standing::Ours { wanted_by: Some(_), .. }) {
+        let Standing::Ours { wanted_by: Some(_), grant, .. } = shared.standing else {
             shared.wanted_since = None;
             return false;
-        }
+        };
         let since = *shared.wanted_since.get_or_insert(now);
         if !is_idle && now < since + PATIENCE_MS {
             return false;
         }
+        shared.given = grant;
         shared.standing = Standing::Unknown;
         shared.wanted_since = None;
         self.state.start_anew();
@@ -147,10 +156,15 @@ impl Entry {
         }
     }
 
-    /// What a take-over says: who shares it need not wait for the silence of the one before.
-    pub fn realm(&self) -> String {
-        let shared = self.shared.as_ref().filter(|shared| !shared.is_disputed);
-        shared.map(|shared| shared.realm.clone()).unwrap_or_default()
+    /// What a take-over says: the realm, in which nobody has to wait for the silence of the one before, and until when the lease
+    /// is trusted, on PHP's clock.
+    pub fn realm(&self, now: i64) -> (String, Option<i64>) {
+        let Some(shared) = self.shared.as_ref().filter(|shared| !shared.is_disputed) else { return Default::default() };
+        let until = match &shared.standing {
+            Standing::Ours { until, .. } => Some(self.state.clock.to_php(now + until - clock::boot_ms())),
+            _ => None,
+        };
+        (shared.realm.clone(), until)
     }
 
     /// At a goodbye: another runner takes over within seconds.
@@ -175,13 +189,15 @@ impl Entry {
         let (shared, name) = (self.shared.as_ref()?, &self.site.name);
         match (self.right(), &shared.standing, &shared.lost) {
             (Right::All, ..) => None,
-            (Right::Degraded, _, lost) => Some((
-                "degraded",
-                format!(
-                    "site `{name}` goes on without a lease: {}; its own database keeps other runners out",
-                    lost.as_deref().unwrap_or_default()
-                ),
-            )),
+            (Right::Degraded, standing, lost) => {
+                let why = match standing {
+                    Standing::Free { why } => why,
+                    _ => lost.as_deref().unwrap_or_default(),
+                };
+                let words =
+                    format!("site `{name}` goes on without a lease: {why}; its own database keeps other runners out");
+                Some(("degraded", words))
+            }
             (_, Standing::Theirs { runner }, None) => {
                 Some(("standby", format!("runner {} looks after site `{name}`", text::safe(runner))))
             }

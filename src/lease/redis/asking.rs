@@ -13,7 +13,6 @@ use crate::redis_link::{Link, Trouble};
 /// What the runners know, as the key of each kind has it.
 #[derive(Debug, Default)]
 pub struct Shared {
-    pub runners: Vec<Member>,
     /// Site to the name of the runner that holds its lease.
     pub holders: HashMap<String, String>,
     /// Site to the value of the fact `paused`.
@@ -37,7 +36,7 @@ pub async fn shared(link: &Link, sites: &[String]) -> Result<Shared, Trouble> {
         let name = runners.iter().find(|member| member.id == id).map(|member| member.name.clone());
         holders.insert(site.clone(), name.unwrap_or_else(|| "?".into()));
     }
-    Ok(Shared { runners, holders, paused: paused.into_iter().collect() })
+    Ok(Shared { holders, paused: paused.into_iter().collect() })
 }
 
 /// For all runners, and they hear of it at once. None: it goes on.

@@ -1,6 +1,8 @@
 //! History in one SQLite file. WAL and synchronous=NORMAL: a power cut may lose the last runs, and never corrupts. One
 //! thread writes; whoever reads opens the file for itself, also while the daemon runs.
 
+mod unsent;
+
 use std::collections::VecDeque;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -10,6 +12,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params, params_from_iter};
+use tokio::sync::{Notify, oneshot};
 
 use super::{Filter, RunRecord};
 use crate::clock;
@@ -17,7 +20,8 @@ use crate::config;
 use crate::outcome::{Outcome, Then};
 
 /// Each step brings a file from its place in the list to the next version. Released steps are never edited.
-const MIGRATIONS: [&str; NEWEST as usize] = ["
+const MIGRATIONS: [&str; NEWEST as usize] = [
+    "
     CREATE TABLE runs (
         run TEXT PRIMARY KEY, site TEXT NOT NULL, blog INTEGER NOT NULL, hook TEXT NOT NULL, key TEXT NOT NULL,
         schedule TEXT, due INTEGER NOT NULL, started_ms INTEGER, ended_ms INTEGER, lateness_ms INTEGER, ms INTEGER,
@@ -28,8 +32,10 @@ const MIGRATIONS: [&str; NEWEST as usize] = ["
     CREATE INDEX runs_by_site ON runs (site, ended_ms);
     CREATE INDEX runs_by_end ON runs (ended_ms);
     CREATE TABLE facts (site TEXT NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (site, name)) WITHOUT ROWID;
-"];
-const NEWEST: u32 = 1;
+",
+    unsent::TABLE,
+];
+const NEWEST: u32 = 2;
 const COLUMNS: &str = "run, site, blog, hook, key, schedule, due, started_ms, ended_ms, lateness_ms, ms, outcome, then_, \
     reason, note, error, output, output_dropped, peak_memory, queries, host, pid, trigger_, batch";
 const PRUNE_EVERY: Duration = Duration::from_secs(3600);
@@ -60,6 +66,9 @@ enum Write {
     Fact { site: String, name: &'static str, value: String },
     Forget { site: String },
     Limits(config::History),
+    Share(Arc<Notify>),
+    Sent { through: i64 },
+    Tell(oneshot::Sender<()>),
 }
 
 /// The writing half; dropping it writes what is left.
@@ -81,6 +90,7 @@ impl History {
             limits: limits.clone(),
             trouble: trouble.clone(),
             pending: VecDeque::new(),
+            shared: None,
         };
         let thread = std::thread::Builder::new().name("history".into()).spawn(move || writer.run(&receiver));
         let thread = thread.map_err(|error| Error::Io { path: path.to_path_buf(), error })?;
@@ -133,6 +143,8 @@ struct Writer {
     limits: config::History,
     trouble: Arc<Mutex<Option<String>>>,
     pending: VecDeque<Write>,
+    /// Who waits for something to send to the other runners.
+    shared: Option<Arc<Notify>>,
 }
 
 impl Writer {
@@ -168,14 +180,26 @@ impl Writer {
     /// All that waits, in one commit. What cannot be written stays, and the trouble is told until it can.
     fn flush(&mut self) {
         let written = self.connection.transaction().and_then(|transaction| {
+            let (mut is_shared, mut is_news) = (self.shared.is_some(), false);
             for write in &self.pending {
-                apply(&transaction, write)?;
+                let changed = apply(&transaction, write)?;
+                is_shared |= matches!(write, Write::Share(_));
+                is_news |= unsent::note(&transaction, write, changed, is_shared)?;
             }
-            transaction.commit()
+            transaction.commit().map(|()| is_news)
         });
         let trouble = match written {
-            Ok(()) => {
-                self.pending.clear();
+            Ok(is_news) => {
+                for write in self.pending.drain(..) {
+                    match write {
+                        Write::Share(notify) => self.shared = Some(notify),
+                        Write::Tell(answer) => _ = answer.send(()),
+                        _ => {}
+                    }
+                }
+                if let Some(notify) = self.shared.as_ref().filter(|_| is_news) {
+                    notify.notify_one();
+                }
                 None
             }
             Err(error) => Some(format!(
@@ -205,7 +229,7 @@ fn apply(connection: &Connection, write: &Write) -> rusqlite::Result<usize> {
         Write::Fact { site, name, value } => connection
             .prepare_cached("INSERT OR REPLACE INTO facts (site, name, value) VALUES (?1, ?2, ?3)")?
             .execute(params![site, name, value]),
-        Write::Limits(_) => Ok(0),
+        Write::Limits(_) | Write::Share(_) | Write::Sent { .. } | Write::Tell(_) => Ok(0),
         Write::Forget { site } => connection.execute("DELETE FROM facts WHERE site = ?1", [site]),
     }
 }
@@ -265,6 +289,7 @@ fn prune(connection: &Connection, limits: &config::History, now_ms: i64) -> rusq
             break;
         }
     }
+    unsent::prune(connection)?;
     // Each step of this statement gives one page back.
     let mut statement = connection.prepare("PRAGMA incremental_vacuum")?;
     let mut pages = statement.query([])?;

@@ -112,6 +112,68 @@ fn a_file_of_a_newer_version_is_left_alone() {
 }
 
 #[test]
+fn a_file_of_the_first_version_is_brought_up_to_date() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("history.sqlite");
+    let now = clock::now_ms();
+    let connection = Connection::open(&path).unwrap();
+    connection.execute_batch(MIGRATIONS[0]).unwrap();
+    connection.pragma_update(None, "user_version", 1).unwrap();
+    for (run, ended_ms) in [("B", now), ("A", now - 5)] {
+        insert(&connection, &record(run, ended_ms)).unwrap();
+    }
+    drop(connection);
+    assert_eq!(all(&path).len(), 2, "whoever only reads changes nothing");
+    let history = History::open(&path, &limits(86_400, 1_000_000)).unwrap();
+    history.record(record("C", now));
+    drop(history);
+    let reader = Reader::open(&path).unwrap();
+    assert_eq!((all(&path).len(), reader.unsent(0, 10).unwrap().len()), (3, 0), "nobody is there to be told");
+}
+
+#[tokio::test]
+async fn what_others_are_to_be_told_is_noted_until_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("history.sqlite");
+    let now = clock::now_ms();
+    let waiting = || {
+        let unsent = Reader::open(&path).unwrap().unsent(0, 10).unwrap();
+        unsent
+            .iter()
+            .map(|(number, record)| format!("{number}{}{}", record.run, record.then.word()))
+            .collect::<Vec<_>>()
+    };
+    let history = History::open(&path, &limits(86_400, 1_000_000)).unwrap();
+    history.record(record("B", now));
+    history.record(record("A", now - 5));
+    let news = history.share();
+    history.record(record("C", now));
+    history.record(record("C", now));
+    history.record(RunRecord { then: Then::Dropped, ..record("A", now) });
+    history.written().await;
+    news.notified().await;
+    assert_eq!(
+        waiting(),
+        ["1Adropped", "2Bheld", "3Cheld", "4Adropped"],
+        "as they are now, and nothing that is no news"
+    );
+    history.sent(3);
+    drop(history);
+    assert_eq!(waiting(), ["4Adropped"]);
+    // All that was there before is noted once, and a number never comes again.
+    let history = History::open(&path, &limits(86_400, 1_000_000)).unwrap();
+    history.share();
+    history.sent(4);
+    history.record(record("D", now));
+    drop(history);
+    assert_eq!(waiting(), ["5Dheld"]);
+    let connection = open(&path).unwrap();
+    prune(&connection, &limits(0, 1_000_000), now + 1).unwrap();
+    let left: i64 = connection.query_row("SELECT count(*) FROM unsent", [], |row| row.get(0)).unwrap();
+    assert_eq!(left, 0, "what is forgotten is not sent");
+}
+
+#[test]
 fn what_cannot_be_written_waits_and_is_told() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("history.sqlite");

@@ -34,6 +34,11 @@ pub fn rfc3339(ms: i64) -> String {
     }
 }
 
+/// What [`rfc3339`] has written.
+pub fn from_rfc3339(text: &str) -> Option<i64> {
+    text.parse().map(Timestamp::as_millisecond).ok().or_else(|| text.parse().ok())
+}
+
 /// `2026-11-22 08:15:30` in the zone of the machine, for tables.
 pub fn local(ms: i64) -> String {
     match Timestamp::from_millisecond(ms) {
@@ -91,5 +96,10 @@ mod tests {
     fn times_carry_milliseconds_only_where_there_are_some() {
         assert_eq!(rfc3339(1_700_000_000_000), "2023-11-14T22:13:20Z");
         assert_eq!(rfc3339(1_700_000_000_250), "2023-11-14T22:13:20.250Z");
+        for ms in [0, 1, -1, 999, -999, 1_700_000_000_250, -62_167_219_200_001, 253_402_300_799_999, i64::MAX, i64::MIN]
+        {
+            assert_eq!(from_rfc3339(&rfc3339(ms)), Some(ms));
+        }
+        assert_eq!(from_rfc3339("yesterday"), None);
     }
 }

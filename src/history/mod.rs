@@ -2,7 +2,8 @@
 
 pub mod sqlite;
 
-use serde::{Serialize, Serializer};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::clock;
 use crate::outcome::{Outcome, Then};
@@ -10,7 +11,7 @@ use crate::protocol::signature::random_hex;
 use crate::protocol::{Error, Row};
 
 /// One run that has ended.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunRecord {
     pub run: String,
     pub site: String,
@@ -19,11 +20,11 @@ pub struct RunRecord {
     pub key: String,
     pub schedule: Option<String>,
     /// Unix seconds, WordPress's own timestamp.
-    #[serde(serialize_with = "seconds")]
+    #[serde(serialize_with = "seconds", deserialize_with = "from_seconds")]
     pub due: i64,
-    #[serde(rename = "started", serialize_with = "maybe_millis")]
+    #[serde(rename = "started", default, serialize_with = "maybe_millis", deserialize_with = "from_maybe_millis")]
     pub started_ms: Option<i64>,
-    #[serde(rename = "ended", serialize_with = "maybe_millis")]
+    #[serde(rename = "ended", default, serialize_with = "maybe_millis", deserialize_with = "from_maybe_millis")]
     pub ended_ms: Option<i64>,
     pub lateness_ms: Option<i64>,
     pub ms: Option<i64>,
@@ -105,6 +106,8 @@ pub fn error_sentence(error: &Error) -> String {
     format!("{}{place}", crate::text::safe(&error.message))
 }
 
+const DIGITS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+
 /// What a report asks for.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
@@ -127,14 +130,32 @@ fn maybe_millis<S: Serializer>(millis: &Option<i64>, serializer: S) -> Result<S:
     }
 }
 
+fn from_seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
+    millis_of::<D>(&String::deserialize(deserializer)?).map(|millis| millis.div_euclid(1000))
+}
+
+fn from_maybe_millis<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
+    Option::<String>::deserialize(deserializer)?.map(|text| millis_of::<D>(&text)).transpose()
+}
+
+fn millis_of<'de, D: Deserializer<'de>>(text: &str) -> Result<i64, D::Error> {
+    clock::from_rfc3339(text).ok_or_else(|| D::Error::custom(format!("`{text}` is no time")))
+}
+
 /// The id of a run that no plugin names: 48 bits of milliseconds and 80 random ones, in Crockford's base 32 (a ULID: sorts by
 /// time), as the plugin makes them.
 pub fn run_id(now_ms: i64) -> String {
-    const DIGITS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
     let random = random_hex::<10>().ok().and_then(|hex| u128::from_str_radix(&hex, 16).ok()).unwrap_or_default();
     let number = u128::from(now_ms.unsigned_abs()) << 80 | random;
     let digit = |place: u32| DIGITS.get((number >> (place * 5)) as usize & 31).copied().map_or('0', char::from);
     (0..26).rev().map(digit).collect()
+}
+
+/// When a run id was made, on the clock of whoever made it.
+pub fn made_ms(run: &str) -> Option<i64> {
+    let is_id = run.len() == 26 && run.bytes().all(|byte| DIGITS.contains(&byte));
+    let value = |byte: u8| DIGITS.iter().position(|digit| *digit == byte).and_then(|value| i64::try_from(value).ok());
+    run.bytes().take(10).try_fold(0_i64, |ms, byte| Some((ms << 5) | value(byte)?)).filter(|_| is_id)
 }
 
 #[cfg(test)]
@@ -146,5 +167,7 @@ mod tests {
         let (a, b) = (run_id(1_700_000_000_000), run_id(1_700_000_000_001));
         assert!(a < b && a.len() == 26 && a.starts_with("01HF7YAT00"), "{a} {b}");
         assert_ne!(run_id(5), run_id(5));
+        assert_eq!(made_ms(&a), Some(1_700_000_000_000));
+        assert_eq!((made_ms("short"), made_ms(&"U".repeat(26)), made_ms(&"é".repeat(13))), (None, None, None));
     }
 }

@@ -3,6 +3,8 @@
 //! Nobody waits long for it: a second to connect, a second for an answer. An answer that did not come means that nobody
 //! knows whether the command was done; what that is worth, whoever asked decides.
 
+#[cfg(test)]
+pub mod own_redis;
 mod server;
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,178 @@
+//! What the runners know together: each site's runs in a stream, and a hash of facts. Every host answers `history` from here;
+//! its own SQLite file is written first and stays what it is, and what Redis could not take is sent later (`sending`).
+//!
+//! An entry is never changed. A run is in the stream again when something became of it, when another runner learned of it from
+//! the site's journal, or when nobody knows whether it was sent: whoever reads makes one of them (`reading`).
+
+mod reading;
+mod sending;
+mod stored;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+
+use redis::{Pipeline, Script, Value};
+
+use super::{Filter, RunRecord};
+use crate::clock;
+use crate::config;
+use crate::redis_link::{Link, Trouble};
+pub use sending::Sending;
+
+/// A site that nobody has looked after for so long is forgotten.
+const FACTS_LIVE_MS: i64 = 30 * 86_400_000;
+/// What a run takes in Redis, roughly.
+const RUN_BYTES: u64 = 1000;
+/// So much goes over at once: it has to be done within the second that is waited for an answer.
+const MOST_BYTES: usize = 256 * 1024;
+const GROW: &str = include_str!("redis/grow.lua");
+static GROW_HASH: LazyLock<String> = LazyLock::new(|| Script::new(GROW).get_hash().to_string());
+
+/// How much is kept of each site.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Limits {
+    age_ms: i64,
+    length: u64,
+}
+
+impl Limits {
+    fn new(limits: &config::History, sites: usize) -> Self {
+        let sites = u64::try_from(sites).unwrap_or(u64::MAX).max(1);
+        Self { age_ms: clock::millis(limits.age), length: (limits.size / RUN_BYTES / sites).clamp(100, 100_000) }
+    }
+}
+
+/// What the runners know of a site beside its runs.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Facts {
+    pub install: Option<String>,
+    pub epoch: Option<i64>,
+    /// As the fact `paused` of the local history.
+    pub paused: Option<String>,
+    /// The newest end in the history, on PHP's clock.
+    pub ended_ms: Option<i64>,
+    /// The site as its runner sees it, JSON.
+    pub view: Option<String>,
+}
+
+/// Its link should be nobody else's: a lease must not wait behind a batch of runs.
+#[derive(Debug)]
+pub struct SharedHistory {
+    link: Arc<Link>,
+    limits: Mutex<Limits>,
+    unreadable: AtomicU64,
+}
+
+impl SharedHistory {
+    pub fn new(link: &Arc<Link>, limits: &config::History, sites: usize) -> Self {
+        let limits = Mutex::new(Limits::new(limits, sites));
+        Self { link: link.clone(), limits, unreadable: AtomicU64::new(0) }
+    }
+
+    pub fn set_limits(&self, limits: &config::History, sites: usize) {
+        *self.limits.lock().unwrap_or_else(PoisonError::into_inner) = Limits::new(limits, sites);
+    }
+
+    /// How many entries of another version were met and left out so far.
+    pub fn unreadable(&self) -> u64 {
+        self.unreadable.load(Ordering::Relaxed)
+    }
+
+    pub async fn facts(&self, site: &str) -> Result<Facts, Trouble> {
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("HGETALL").arg(self.key("site", site));
+        let (mut fields,): (HashMap<String, String>,) = self.link.ask(&pipeline).await?;
+        let number = |text: Option<String>| text.and_then(|text| text.parse().ok());
+        Ok(Facts {
+            install: fields.remove("install"),
+            epoch: number(fields.remove("epoch")),
+            paused: fields.remove("paused"),
+            ended_ms: number(fields.remove("ended_ms")),
+            view: fields.remove("view"),
+        })
+    }
+
+    /// `None` takes it away.
+    pub async fn set_fact(&self, site: &str, name: &'static str, value: Option<&str>) -> Result<(), Trouble> {
+        let key = self.key("site", site);
+        let mut pipeline = redis::pipe();
+        match value {
+            Some(value) => pipeline.cmd("HSET").arg(&key).arg(name).arg(value),
+            None => pipeline.cmd("HDEL").arg(&key).arg(name),
+        };
+        pipeline.cmd("PEXPIRE").arg(&key).arg(FACTS_LIVE_MS);
+        self.link.ask::<Value>(&pipeline).await.map(drop)
+    }
+
+    /// The newest end that any runner has recorded.
+    pub async fn last_ended(&self, site: &str) -> Result<Option<i64>, Trouble> {
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("HGET").arg(self.key("site", site)).arg("ended_ms");
+        self.link.ask::<(Option<i64>,)>(&pipeline).await.map(|(ended,)| ended)
+    }
+
+    /// Adds runs, oldest first: as many of them as go over at once. Tells how many are there, and what went wrong; those of an
+    /// answer that did not come may be there as well.
+    pub async fn add(&self, records: &[RunRecord]) -> (usize, Result<(), Trouble>) {
+        let limits = *self.limits.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("SCRIPT").arg("LOAD").arg(GROW);
+        let (mut bytes, mut count) = (0, 0);
+        let mut newest: HashMap<&str, i64> = HashMap::new();
+        for record in records {
+            let text = stored::write(record);
+            bytes += text.len();
+            if count > 0 && bytes > MOST_BYTES {
+                break;
+            }
+            count += 1;
+            let key = self.key("history", &record.site);
+            pipeline
+                .cmd("XADD")
+                .arg(key)
+                .arg("MAXLEN")
+                .arg("~")
+                .arg(limits.length)
+                .arg("*")
+                .arg(stored::FIELD)
+                .arg(text);
+            let ended = newest.entry(&record.site).or_insert(i64::MIN);
+            *ended = record.ended_ms.map_or(*ended, |ms| ms.max(*ended));
+        }
+        for (site, ended) in newest {
+            self.keep_in_bounds(&mut pipeline, site, limits, ended);
+        }
+        match self.link.each(&pipeline).await {
+            Err(trouble) => (0, Err(trouble)),
+            Ok(answers) => {
+                let refused = answers.iter().skip(1).take(count).position(Result::is_err);
+                let first = answers.into_iter().find_map(Result::err);
+                (refused.unwrap_or(count), first.map_or(Ok(()), Err))
+            }
+        }
+    }
+
+    fn keep_in_bounds(&self, pipeline: &mut Pipeline, site: &str, limits: Limits, ended: i64) {
+        let stream = self.key("history", site);
+        let oldest = (clock::now_ms() - limits.age_ms).max(0);
+        pipeline.cmd("XTRIM").arg(&stream).arg("MINID").arg("~").arg(oldest);
+        pipeline.cmd("PEXPIRE").arg(&stream).arg(limits.age_ms);
+        if ended > i64::MIN {
+            pipeline
+                .cmd("EVALSHA")
+                .arg(GROW_HASH.as_str())
+                .arg(1)
+                .arg(self.key("site", site))
+                .arg(ended)
+                .arg(FACTS_LIVE_MS);
+        }
+    }
+
+    fn key(&self, what: &str, site: &str) -> String {
+        format!("{}:{what}:{site}", self.link.config.prefix)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -4,29 +4,28 @@ mod port;
 mod reload;
 mod signals;
 mod systemd;
+mod views;
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
 use crate::api;
-use crate::api::shared::{Loaded, Server};
+use crate::api::shared::Server;
 use crate::clock;
 use crate::config::Config;
 use crate::config::redis::Redis;
+use crate::history::redis::{Sending, SharedHistory};
 use crate::history::sqlite::{self, History};
 use crate::lease::file::{Lease, Refusal, StateDir};
 use crate::lease::redis::{Part, keep};
 use crate::outcome::Stop;
-use crate::protocol::signature::Key;
 use crate::redis_link::{Link, Trouble};
 use crate::run_site::calls::Me;
-use crate::scheduler::orders::Order;
-use crate::scheduler::{Others, Parts, Published, Scheduler};
+use crate::scheduler::{Others, Parts, Scheduler};
 use reload::{Reloading, loaded};
 use signals::Signals;
 
@@ -77,21 +76,38 @@ pub async fn run(config: Config) -> Result<(), Error> {
         Some(redis) => Some(share(&config, redis, &me).await?),
         None => None,
     };
+    let shared = config.redis.as_ref().map(|redis| {
+        let link = Arc::new(Link::new(redis));
+        Arc::new(SharedHistory::new(&link, &config.history, config.sites.len()))
+    });
+    let sending = shared.as_ref().map(|shared| Sending::begin(shared, &history, &history_file));
     let parts = Parts { state, me, history: history.clone(), orders: order_queue, records: None, slice, others };
     let (mut scheduler, published) = Scheduler::new(&config, parts)?;
 
     let (in_force, loaded) = watch::channel(loaded(&config));
-    let server = server(&config, address, control, loaded, published.clone(), orders.clone(), history_file);
+    let server = Server {
+        runner: runner(&config, address),
+        listen: address,
+        control,
+        loaded,
+        published: published.clone(),
+        orders: orders.clone(),
+        history_file,
+        shared: shared.clone(),
+        doors: Mutex::default(),
+    };
     // It answers during the drain as well: only the end of the process ends it.
     let serving = tokio::spawn(api::server::serve(listener, server));
     tracing::info!("runner {} looks after {} on {address}", config.runner.name, sites(&config));
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    let watching = tokio::spawn(systemd::report(published));
+    let watching = tokio::spawn(systemd::report(published.clone()));
+    let viewing =
+        shared.clone().map(|shared| tokio::spawn(views::share(published, shared, config.runner.name.clone())));
     let (stop, hang_up) = signals.attend();
     let name = config.runner.name.clone();
-    let reloading = tokio::spawn(Reloading { config, in_force, orders }.on(hang_up));
+    let reloading = tokio::spawn(Reloading { config, in_force, orders, shared }.on(hang_up));
     systemd::ready();
     let stopping = stop.clone();
     tokio::spawn(async move {
@@ -103,7 +119,13 @@ pub async fn run(config: Config) -> Result<(), Error> {
     reloading.abort();
     watching.abort();
     serving.abort();
+    if let Some(viewing) = viewing {
+        viewing.abort();
+    }
     drop(scheduler);
+    if let Some(sending) = sending {
+        sending.finish().await;
+    }
     // The last to go: it writes what is left.
     drop(history);
     drop(lease);
@@ -148,16 +170,8 @@ fn sites(config: &Config) -> String {
     }
 }
 
-fn server(
-    config: &Config,
-    listen: SocketAddr,
-    control: Key,
-    loaded: watch::Receiver<Loaded>,
-    published: watch::Receiver<Published>,
-    orders: mpsc::Sender<Order>,
-    history_file: PathBuf,
-) -> Server {
-    let runner = api::Runner {
+fn runner(config: &Config, listen: SocketAddr) -> api::Runner {
+    api::Runner {
         name: config.runner.name.clone(),
         version: env!("CARGO_PKG_VERSION").to_string(),
         state: "running".to_string(),
@@ -167,6 +181,5 @@ fn server(
         configuration: api::Configuration::default(),
         not_ready: Vec::new(),
         redis: None,
-    };
-    Server { runner, listen, control, loaded, published, orders, history_file, doors: Mutex::default() }
+    }
 }

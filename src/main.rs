@@ -88,7 +88,7 @@ async fn execute(cli: Cli) -> Result<u8, Stop> {
         Command::Events { site } => report::events(&config(Secrets::Needed)?, site.as_ref(), json).await,
         Command::History { site, failed, held, since, n } => {
             let filter = Filter { site, failed, held, since_ms: None, limit: n };
-            report::history(&config(Secrets::MayBeMissing)?, filter, since.as_ref(), json)
+            report::history(&config(Secrets::MayBeMissing)?, filter, since.as_ref(), json).await
         }
         Command::Trigger { site, hook } => {
             control::trigger(&config(Secrets::Needed)?, &site, hook.as_ref(), json).await

@@ -8,8 +8,6 @@ mod signed;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::site::View;
-
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Runner {
     pub name: String,
@@ -42,7 +40,7 @@ pub struct Configuration {
 #[derive(Debug, Serialize)]
 pub struct Status<'a> {
     pub runner: &'a Runner,
-    pub sites: &'a [View],
+    pub sites: &'a [Value],
 }
 
 /// The same, as a client reads it: the command line shows what it gets.

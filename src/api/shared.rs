@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::{Configuration, Runner};
 use crate::config::Site;
+use crate::history::redis::SharedHistory;
 use crate::protocol::signature::{Door, Key};
 use crate::scheduler::Published;
 use crate::scheduler::orders::Order;
@@ -22,6 +23,8 @@ pub struct Server {
     pub published: watch::Receiver<Published>,
     pub orders: mpsc::Sender<Order>,
     pub history_file: PathBuf,
+    /// The runs of all hosts; None on a host of its own.
+    pub shared: Option<Arc<SharedHistory>>,
     pub doors: Mutex<HashMap<String, Door>>,
 }
 

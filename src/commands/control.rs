@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::others::Others;
 use super::report::runs_table;
 use super::{Stop, calls, exit, find, history_file, pinned_install, print, print_json, runner};
 use crate::api::client;
@@ -60,8 +61,11 @@ async fn set_pause(config: &Config, name: &str, pause: Option<Pause>, json: bool
     let path = format!("/v1/sites/{name}/{word}");
     let body = if pause.is_some() { json!({"until_ms": until}) } else { json!({}) };
     let is_told = client::post(config, site, &path, &body).await?.is_some();
-    if !is_told {
-        remember(config, name, pause)?;
+    let others = Others::of(config);
+    match &others {
+        _ if is_told => {}
+        Some(others) => others.set_pause(name, pause).await?,
+        None => remember(config, name, pause)?,
     }
     if json {
         print_json(
@@ -74,7 +78,11 @@ async fn set_pause(config: &Config, name: &str, pause: Option<Pause>, json: bool
         (Some(_), None) => format!("is paused: nothing is started until `wp-cron-runner resume {name}`"),
         (Some(_), Some(until)) => format!("is paused: nothing is started until {}", clock::local(until)),
     };
-    let note = if is_told { "" } else { "; no runner is up: noted in its state directory, for its next start" };
+    let note = match &others {
+        _ if is_told => "",
+        Some(_) => "; no runner is up on this host: noted in Redis, for all of them",
+        None => "; no runner is up: noted in its state directory, for its next start",
+    };
     print(&format!("site {name} {what}{note}\n"))?;
     Ok(exit::FINE)
 }
@@ -136,7 +144,11 @@ fn time_ahead(written: &str, now_ms: i64) -> Result<i64, Stop> {
 
 /// The history knows whose run it is; where it does not, each site is asked.
 pub async fn decide_about(config: &Config, run: &str, decision: Decision, json: bool) -> Result<u8, Stop> {
-    let known = Reader::open(&history_file(config))?.find(run)?;
+    let mut known = Reader::open(&history_file(config))?.find(run)?;
+    if let (None, Some(others)) = (&known, Others::of(config)) {
+        // Where Redis does not answer each site is asked.
+        known = others.history.find(run, others.sites()).await.unwrap_or_default();
+    }
     let of_the_run =
         |site: &&Arc<Site>| known.as_ref().is_none_or(|record| record.site == site.name) && site.has_plugin();
     let mut problem = None;
@@ -185,6 +197,9 @@ async fn decide_at(config: &Config, site: &Arc<Site>, run: &str, decision: Decis
     let record = record.map_err(|failure| Stop::site(&site.name, &failure).at(format!("run {run}")))?;
     if let Some(record) = &record {
         note(config, record);
+        if let Some(others) = Others::of(config) {
+            others.tell_of(record).await;
+        }
     }
     Ok(Decided { record: record.map(|record| json!(record)), by: By::Site })
 }

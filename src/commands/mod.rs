@@ -3,6 +3,7 @@
 pub mod control;
 pub mod diagnose;
 pub mod next;
+mod others;
 mod owner;
 mod plugin_files;
 pub mod report;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::others::Others;
 use super::table::{row, show, table};
 use super::{
     Reader, Stop, calls, exit, find, history_file, pinned_install, pinned_pause, pretty, print, print_again,
@@ -18,6 +19,7 @@ use crate::history::{Filter, error_sentence, sqlite};
 use crate::outcome::Failure;
 use crate::protocol::Event;
 use crate::run_site::calls::seen_in_due;
+use crate::scheduler::orders::pause_of;
 use crate::scheduler::{disable_wp_cron_sentence, left_alone_sentence, limits_of, stray_sentence};
 use crate::site::{About, State};
 use crate::text;
@@ -71,20 +73,55 @@ fn status_text(config: &Config, reply: &StatusReply) -> String {
     if let Some(problem) = &runner.configuration.error {
         out += &format!("the configuration was not reloaded: {}\n", text::safe_cut(problem, 2000));
     }
+    if let Some(redis) = &runner.redis {
+        out += &redis_line(redis);
+    }
     for reason in &runner.not_ready {
         out += &format!("not ready: {}\n", text::safe_cut(reason, 2000));
     }
-    out + "\n" + &sites_table(&reply.sites) + &remarks(&reply.sites)
+    out + "\n" + &sites_table(&reply.sites, config.redis.is_some()) + &remarks(&reply.sites)
 }
 
-/// What can be known without a runner: each site is asked itself.
+fn redis_line(redis: &Value) -> String {
+    let names: Vec<String> =
+        at(redis, "runners").as_array().into_iter().flatten().map(|one| word(at(one, "name"))).collect();
+    let mut line =
+        format!("redis {}, {} since {}", word(at(redis, "url")), word(at(redis, "state")), word(at(redis, "since")));
+    if !names.is_empty() {
+        line += &format!("; runners {}", text::safe_cut(&names.join(", "), 300));
+    }
+    match (at(redis, "lost").as_u64().unwrap_or(0), at(redis, "degraded_runs").as_u64().unwrap_or(0)) {
+        (0, _) => {}
+        (lost, degraded) => {
+            line += &format!("; lost {lost} times so far, {degraded} runs were started without a lease");
+        }
+    }
+    line + "\n"
+}
+
+/// What can be known without a runner: each site is asked itself, or the runner of another host that looks after it.
 async fn status_without_runner(config: &Config) -> StatusReply {
     let mut sites = Vec::new();
+    let others = Others::of(config);
+    let shared = match &others {
+        Some(others) => others.shared().await.map_err(|stop| tracing::warn!("{stop}")).ok(),
+        None => None,
+    };
     for site in &config.sites {
+        let holder = shared.as_ref().and_then(|shared| shared.holders.get(&site.name));
+        if let (Some(others), Some(holder)) = (&others, holder)
+            && let Some(view) = others.view(&site.name, holder).await
+        {
+            sites.push(view);
+            continue;
+        }
         let install = pinned_install(config, &site.name);
         let now = clock::now_ms();
         let mut state = State::new(now, limits_of(site), install.clone());
-        state.set_pause(pinned_pause(config, &site.name));
+        state.set_pause(match &shared {
+            Some(shared) => pause_of(shared.paused.get(&site.name).map(String::as_str)),
+            None => pinned_pause(config, &site.name),
+        });
         if site.has_plugin() {
             let looked = match calls(site, &visitor()) {
                 Ok(calls) => calls.look(install.as_deref(), false).await,
@@ -123,13 +160,18 @@ fn without_runner(mut view: Value) -> Value {
     view
 }
 
-fn sites_table(sites: &[Value]) -> String {
-    let mut out = table(&["SITE", "STATE", "NEXT", "DUE", "RUNNING", "HELD", "TRIGGER", "LOCKS"]);
+fn sites_table(sites: &[Value], is_shared: bool) -> String {
+    let is_shared = sites.iter().any(|view| at(view, "runner").is_string()) && is_shared;
+    let mut heads = vec!["SITE", "STATE", "NEXT", "DUE", "RUNNING", "HELD", "TRIGGER", "LOCKS"];
+    if is_shared {
+        heads.push("RUNNER");
+    }
+    let mut out = table(&heads);
     let now = clock::now_ms();
     for view in sites {
         let running =
             at(view, "running").as_array().map_or(0, Vec::len) + at(view, "open").as_array().map_or(0, Vec::len);
-        let cells = [
+        let mut cells = vec![
             word(at(view, "site")),
             word(at(view, "state")),
             until(at(view, "next"), now),
@@ -139,6 +181,9 @@ fn sites_table(sites: &[Value]) -> String {
             word(at(view, "trigger")),
             word(at(view, "lock_kind")),
         ];
+        if is_shared {
+            cells.push(word(at(view, "runner")));
+        }
         row(&mut out, &cells);
     }
     show(&out)
@@ -266,7 +311,7 @@ fn events_table(list: &[(String, Event)]) -> String {
     show(&out)
 }
 
-pub fn history(config: &Config, filter: Filter, since: Option<&String>, json: bool) -> Result<u8, Stop> {
+pub async fn history(config: &Config, filter: Filter, since: Option<&String>, json: bool) -> Result<u8, Stop> {
     let mut filter = filter;
     if let Some(since) = since {
         let duration = duration(since).ok_or_else(|| {
@@ -279,7 +324,16 @@ pub fn history(config: &Config, filter: Filter, since: Option<&String>, json: bo
         })?;
         filter.since_ms = Some(clock::now_ms() - clock::millis(duration));
     }
-    let runs = sqlite::Reader::open(&history_file(config))?.runs(&filter)?;
+    let runs = match Others::of(config) {
+        Some(others) => match others.history.runs(&filter, others.sites()).await {
+            Ok(runs) => runs,
+            Err(trouble) => {
+                tracing::warn!("{trouble}; these are the runs of this host alone");
+                sqlite::Reader::open(&history_file(config))?.runs(&filter)?
+            }
+        },
+        None => sqlite::Reader::open(&history_file(config))?.runs(&filter)?,
+    };
     // A site that was taken out of the configuration has its runs all the same.
     if let (Some(name), true) = (&filter.site, runs.is_empty()) {
         find(config, name)?;

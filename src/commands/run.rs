@@ -1,5 +1,6 @@
 //! `run` and `once`.
 
+use std::collections::HashMap;
 use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,6 +8,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::sync::mpsc;
 
+use super::others::Others;
 use super::{Stop, calls, exit, pinned_install, pinned_pause, pretty, print, print_json, report, selected, visitor};
 use crate::clock;
 use crate::config::{Config, Site};
@@ -18,7 +20,8 @@ use crate::lease::redis::{Part, keep};
 use crate::outcome::{Failure, Outcome};
 use crate::redis_link::Link;
 use crate::run_site::calls::Me;
-use crate::scheduler::{Others, Parts, Scheduler};
+use crate::scheduler::{self, Parts, Scheduler};
+use crate::site::Pause;
 use crate::text;
 
 const SLICE: Duration = Duration::from_secs(30);
@@ -34,7 +37,11 @@ pub async fn once(config: &Config, names: &[String], dry_run: bool, json: bool) 
         return say_what_is_due(config, &sites, json).await;
     }
     daemon::refuse_root("once")?;
-    let sites = not_paused(config, sites)?;
+    let pauses = match Others::of(config) {
+        Some(others) => others.pauses().await?,
+        None => sites.iter().filter_map(|site| Some((site.name.clone(), pinned_pause(config, &site.name)?))).collect(),
+    };
+    let sites = not_paused(sites, &pauses)?;
     let state = StateDir::open(&config.runner.state_dir)?;
     for site in &sites {
         state
@@ -57,7 +64,7 @@ pub async fn once(config: &Config, names: &[String], dry_run: bool, json: bool) 
     };
     let others = config.redis.as_ref().map(|redis| {
         let names: Vec<String> = config.sites.iter().map(|site| site.name.clone()).collect();
-        Others::new(redis, keep(&Arc::new(Link::new(redis)), Part::Guest, me.member(), &names))
+        scheduler::Others::new(redis, keep(&Arc::new(Link::new(redis)), Part::Guest, me.member(), &names))
     });
     let (records, slice) = (Some(records), SLICE);
     let parts = Parts { state, me: me.clone(), history: history.clone(), orders, records, slice, others };
@@ -71,10 +78,10 @@ pub async fn once(config: &Config, names: &[String], dry_run: bool, json: bool) 
 }
 
 /// A pause holds for a crontab as well; it is said, and is an error only where nothing else was asked for.
-fn not_paused(config: &Config, sites: Vec<Arc<Site>>) -> Result<Vec<Arc<Site>>, Stop> {
+fn not_paused(sites: Vec<Arc<Site>>, pauses: &HashMap<String, Pause>) -> Result<Vec<Arc<Site>>, Stop> {
     let (now, mut left, mut last) = (clock::now_ms(), Vec::new(), None);
     for site in sites {
-        let pause = pinned_pause(config, &site.name).filter(|pause| pause.until.is_none_or(|until| until > now));
+        let pause = pauses.get(&site.name).filter(|pause| pause.until.is_none_or(|until| until > now));
         let Some(pause) = pause else {
             left.push(site);
             continue;

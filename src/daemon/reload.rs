@@ -13,12 +13,14 @@ use crate::api::shared::Loaded;
 use crate::clock;
 use crate::config::redis::Redis;
 use crate::config::{self, Config, Secrets};
+use crate::history::redis::SharedHistory;
 use crate::scheduler::orders::{Changes, Order};
 
 pub struct Reloading {
     pub config: Config,
     pub in_force: watch::Sender<Loaded>,
     pub orders: mpsc::Sender<Order>,
+    pub shared: Option<Arc<SharedHistory>>,
 }
 
 pub fn loaded(config: &Config) -> Loaded {
@@ -57,10 +59,14 @@ impl Reloading {
             tracing::warn!("{key} has changed; it is used from the next start on");
         }
         let next = loaded(&config);
+        let (history, sites) = (config.history.clone(), config.sites.len());
         let (answer, answered) = oneshot::channel();
         let order = Order::Reload { config: Box::new(config), answer };
         self.orders.send(order).await.map_err(|_| "the runner is stopping".to_string())?;
         let changes = answered.await.map_err(|_| "the runner is stopping".to_string())??;
+        if let Some(shared) = &self.shared {
+            shared.set_limits(&history, sites);
+        }
         self.in_force.send_replace(next);
         Ok(changes)
     }

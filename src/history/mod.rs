@@ -1,6 +1,5 @@
 //! The runner's own record of runs.
 
-#[allow(dead_code, unused_imports, reason = "for runners with [redis]")]
 pub mod redis;
 pub mod sqlite;
 

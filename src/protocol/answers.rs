@@ -81,7 +81,6 @@ pub struct Due {
     pub held: u64,
     /// The Redis database of WordPress's object cache: `tcp://host:port/db`, `tls://host:port/db` or `unix:/path/db`.
     #[serde(default)]
-    #[allow(dead_code, reason = "for who keeps leases in a Redis")]
     pub object_cache: Option<String>,
 }
 

@@ -226,7 +226,7 @@ impl Keeper {
         for (want, answer) in wants.into_iter().zip(answers.into_iter().skip(skipped)) {
             match answer.and_then(answer_in) {
                 Ok(answer) => {
-                    if self.apply(&want, answer, began, has_replicas.is_ok()) {
+                    if self.apply(&want, &answer, began, has_replicas.is_ok()) {
                         granted.push(want.site);
                     }
                 }
@@ -238,9 +238,9 @@ impl Keeper {
     }
 
     /// What an answer changes. True where the lease is new.
-    fn apply(&mut self, want: &Want, answer: Answer, began: i64, has_replicas: bool) -> bool {
-        let names = self.name_of_answer(&answer);
-        let is_new_grant = answer == Answer::Granted && !want.is_trusted;
+    fn apply(&mut self, want: &Want, answer: &Answer, began: i64, has_replicas: bool) -> bool {
+        let names = self.name_of_answer(answer);
+        let is_new_grant = *answer == Answer::Granted && !want.is_trusted;
         let grant = if is_new_grant && has_replicas { self.granted() } else { 0 };
         let Some(held) = self.sites.get_mut(&want.site) else { return false };
         match answer {
@@ -269,7 +269,7 @@ impl Keeper {
                 held.until = 0;
                 held.theirs = Some(names);
                 held.free_since = None;
-                self.sooner(left + 50);
+                self.sooner(*left + 50);
             }
             Answer::Quarantine(left) => {
                 held.value = None;
@@ -277,10 +277,10 @@ impl Keeper {
                 held.why = format!(
                     "this Redis was started, emptied or promoted a moment ago: leases that were granted before may be gone \
                      from it, and it grants new ones in {}",
-                    clock::span(left)
+                    clock::span(*left)
                 );
                 held.free_since = held.free_since.or(Some(began));
-                self.sooner(left + 50);
+                self.sooner(*left + 50);
             }
         }
         false

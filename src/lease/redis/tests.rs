@@ -1,72 +1,16 @@
 //! Keepers against a real redis-server of the test's own.
 
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use super::*;
-use crate::config::redis::{Redis, Server};
-use crate::redis_link::Link;
+use crate::redis_link::own_redis::OwnRedis;
 
-struct OwnRedis {
-    process: Child,
-    folder: tempfile::TempDir,
-}
-
-impl Drop for OwnRedis {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-impl OwnRedis {
-    fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let socket = folder.path().join("redis.sock");
-        let process = Command::new("redis-server")
-            .args(["--port", "0", "--save", "", "--unixsocket"])
-            .arg(&socket)
-            .arg("--dir")
-            .arg(folder.path())
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        let redis = Self { process, folder };
-        while std::os::unix::net::UnixStream::connect(&socket).is_err() {
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        redis
-    }
-
-    fn socket(&self) -> PathBuf {
-        self.folder.path().join("redis.sock")
-    }
-
-    fn link(&self) -> Arc<Link> {
-        Arc::new(Link::new(&Arc::new(Redis {
-            server: Server::Unix(self.socket()),
-            database: 0,
-            is_tls: false,
-            ca_file: None,
-            user: None,
-            password: None,
-            prefix: "wpcr".into(),
-            wait_replicas: 0,
-            accept: Vec::new(),
-        })))
-    }
-
-    fn ask(&self, words: &[&str]) -> String {
-        let output = Command::new("redis-cli").arg("-s").arg(self.socket()).args(words).output().unwrap();
-        String::from_utf8(output.stdout).unwrap().trim_end().to_string()
-    }
-
-    /// The runners know this server already.
-    async fn make_known(&self) {
-        let server = self.link().server().await.unwrap();
-        self.ask(&["SET", "wpcr:server", &server.identity()]);
-    }
+/// The runners know this server already.
+async fn known() -> OwnRedis {
+    let redis = OwnRedis::started();
+    let server = redis.link().server().await.unwrap();
+    redis.ask(&["SET", "wpcr:server", &server.identity()]);
+    redis
 }
 
 fn keeper(redis: &OwnRedis, name: &str, part: Part, sites: &[&str]) -> Leases {
@@ -101,8 +45,7 @@ fn is_of(board: &Board, site: &str, name: &str) -> bool {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_runners_share_hand_over_and_follow_one_another() {
-    let redis = OwnRedis::start();
-    redis.make_known().await;
+    let redis = known().await;
     let sites = ["a", "b", "c", "d"];
     let mut one = keeper(&redis, "web-1", Part::Member, &sites);
     prove(&one, &sites);
@@ -149,8 +92,7 @@ async fn two_runners_share_hand_over_and_follow_one_another() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_emptied_redis_grants_nothing_anew_and_takes_nothing_away() {
-    let redis = OwnRedis::start();
-    redis.make_known().await;
+    let redis = known().await;
     let mut one = keeper(&redis, "web-1", Part::Member, &["a"]);
     let board = until(&mut one, "the lease", |board| is_ours(board, "a")).await;
     let grant = |board: &Board| match board.sites.get("a") {
@@ -178,8 +120,7 @@ async fn an_emptied_redis_grants_nothing_anew_and_takes_nothing_away() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pause_is_everybodys_and_a_notice_is_heard() {
-    let redis = OwnRedis::start();
-    redis.make_known().await;
+    let redis = known().await;
     let mut one = keeper(&redis, "web-1", Part::Member, &["a"]);
     let mut two = keeper(&redis, "web-2", Part::Member, &["a"]);
     until(&mut one, "both", |board| board.runners.len() == 2).await;
@@ -200,8 +141,7 @@ async fn a_pause_is_everybodys_and_a_notice_is_heard() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_runners_of_one_identity_are_told_so() {
-    let redis = OwnRedis::start();
-    redis.make_known().await;
+    let redis = known().await;
     let mut one = keeper(&redis, "web-1", Part::Member, &["a"]);
     until(&mut one, "alone", |board| board.contact.is_there).await;
     let mut two = keeper(&redis, "web-1", Part::Member, &["a"]);
@@ -218,7 +158,7 @@ async fn two_runners_of_one_identity_are_told_so() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_probe_leaves_nothing_behind() {
-    let redis = OwnRedis::start();
+    let redis = OwnRedis::started();
     assert!(probe(&redis.link()).await.is_ok());
     assert_eq!(redis.ask(&["KEYS", "*"]), "");
 }

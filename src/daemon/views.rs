@@ -1,0 +1,50 @@
+//! What this runner looks after, for `status` on the other hosts.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::history::redis::SharedHistory;
+use crate::scheduler::Published;
+use crate::site::View;
+
+/// Sites change many times a second while they run events.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// For ever: each view that has changed, at most once a second. What Redis does not take is tried again with the next change, or
+/// when it answers again.
+pub async fn share(mut published: watch::Receiver<Published>, shared: Arc<SharedHistory>, own: String) {
+    let mut told: HashMap<String, String> = HashMap::new();
+    loop {
+        let views: Vec<View> = published.borrow_and_update().sites.clone();
+        for view in views.iter().filter(|view| view.runner.as_ref() == Some(&own)) {
+            let Ok(json) = serde_json::to_string(view) else { continue };
+            if told.get(&view.site) == Some(&json) {
+                continue;
+            }
+            if tell(&shared, view, &json).await.is_err() {
+                // The others would not be taken either.
+                break;
+            }
+            told.insert(view.site.clone(), json);
+        }
+        told.retain(|site, _| views.iter().any(|view| view.site == *site && view.runner.as_ref() == Some(&own)));
+        tokio::time::sleep(PAUSE).await;
+        if published.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn tell(shared: &SharedHistory, view: &View, json: &str) -> Result<(), crate::redis_link::Trouble> {
+    shared.set_fact(&view.site, "view", Some(json)).await?;
+    if let Some(install) = &view.install {
+        shared.set_fact(&view.site, "install", Some(install)).await?;
+    }
+    if let Some(epoch) = view.epoch {
+        shared.set_fact(&view.site, "epoch", Some(&epoch.to_string())).await?;
+    }
+    Ok(())
+}

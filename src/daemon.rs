@@ -103,8 +103,7 @@ pub async fn run(config: Config) -> Result<(), Error> {
         tracing::warn!("{warning}");
     }
     let watching = tokio::spawn(systemd::report(published.clone()));
-    let viewing =
-        shared.clone().map(|shared| tokio::spawn(views::share(published, shared, config.runner.name.clone())));
+    let viewing = shared.clone().map(|shared| tokio::spawn(views::share(published, shared)));
     let (stop, hang_up) = signals.attend();
     let name = config.runner.name.clone();
     let reloading = tokio::spawn(Reloading { config, in_force, orders, shared }.on(hang_up));

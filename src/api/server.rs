@@ -99,7 +99,11 @@ async fn ready(State(server): Shared) -> Response {
 async fn status(State(server): Shared) -> Response {
     let configuration = server.loaded.borrow().configuration.clone();
     let Published { sites, not_ready, redis } = server.published.borrow().clone();
-    let redis = redis.map(|redis| json!(redis));
+    let mut redis = redis.map(|redis| json!(redis));
+    if let (Some(Value::Object(redis)), Some(shared)) = (&mut redis, &server.shared) {
+        redis.insert("history_trouble".into(), json!(shared.trouble()));
+        redis.insert("unreadable_runs".into(), json!(shared.unreadable()));
+    }
     let runner = Runner { configuration, not_ready, redis, ..server.runner.clone() };
     let sites = as_their_runners_see_them(&server, sites).await;
     Json(json!(Status { runner: &runner, sites: &sites })).into_response()
@@ -118,7 +122,7 @@ async fn as_their_runners_see_them(server: &Server, sites: Vec<View>) -> Vec<Val
     let mut shared = server.shared.as_ref();
     let mut views = Vec::new();
     for view in sites {
-        let is_theirs = view.state == "standby" && view.runner.is_some();
+        let is_theirs = !view.is_ours && view.runner.is_some();
         let theirs = match shared.filter(|_| is_theirs) {
             Some(history) => history.facts(&view.site).await,
             None => Ok(Facts::default()),

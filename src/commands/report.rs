@@ -96,6 +96,12 @@ fn redis_line(redis: &Value) -> String {
             line += &format!("; lost {lost} times so far, {degraded} runs were started without a lease");
         }
     }
+    if let Some(trouble) = at(redis, "history_trouble").as_str() {
+        line += &format!(
+            "\nruns are recorded on this host only, and sent to the others later: {}",
+            text::safe_cut(trouble, 500)
+        );
+    }
     line + "\n"
 }
 

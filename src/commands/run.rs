@@ -14,6 +14,7 @@ use crate::clock;
 use crate::config::{Config, Site};
 use crate::daemon;
 use crate::history::RunRecord;
+use crate::history::redis::Sending;
 use crate::history::sqlite::History;
 use crate::lease::file::StateDir;
 use crate::lease::redis::{Part, keep};
@@ -66,6 +67,10 @@ pub async fn once(config: &Config, names: &[String], dry_run: bool, json: bool) 
         let names: Vec<String> = config.sites.iter().map(|site| site.name.clone()).collect();
         scheduler::Others::new(redis, keep(&Arc::new(Link::new(redis)), Part::Guest, me.member(), &names))
     });
+    let sending = Others::of(&config).map(|others| {
+        let shared = Arc::new(others.history);
+        Sending::begin(&shared, &history, &state.history_file())
+    });
     let (records, slice) = (Some(records), SLICE);
     let parts = Parts { state, me: me.clone(), history: history.clone(), orders, records, slice, others };
     let (mut scheduler, _views) = Scheduler::new(&config, parts)?;
@@ -73,7 +78,11 @@ pub async fn once(config: &Config, names: &[String], dry_run: bool, json: bool) 
     let failures = scheduler.run_until_nothing_is_due().await;
     scheduler.leave().await;
     scheduler.give_leases_back().await;
-    drop((scheduler, history));
+    drop(scheduler);
+    if let Some(sending) = sending {
+        sending.finish().await;
+    }
+    drop(history);
     tell(&collect(made), &failures, json)
 }
 

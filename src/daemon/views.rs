@@ -15,11 +15,11 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// For ever: each view that has changed, at most once a second. What Redis does not take is tried again with the next change, or
 /// when it answers again.
-pub async fn share(mut published: watch::Receiver<Published>, shared: Arc<SharedHistory>, own: String) {
+pub async fn share(mut published: watch::Receiver<Published>, shared: Arc<SharedHistory>) {
     let mut told: HashMap<String, String> = HashMap::new();
     loop {
         let views: Vec<View> = published.borrow_and_update().sites.clone();
-        for view in views.iter().filter(|view| view.runner.as_ref() == Some(&own)) {
+        for view in views.iter().filter(|view| view.is_ours) {
             let Ok(json) = serde_json::to_string(view) else { continue };
             if told.get(&view.site) == Some(&json) {
                 continue;
@@ -30,7 +30,7 @@ pub async fn share(mut published: watch::Receiver<Published>, shared: Arc<Shared
             }
             told.insert(view.site.clone(), json);
         }
-        told.retain(|site, _| views.iter().any(|view| view.site == *site && view.runner.as_ref() == Some(&own)));
+        told.retain(|site, _| views.iter().any(|view| view.site == *site && view.is_ours));
         tokio::time::sleep(PAUSE).await;
         if published.changed().await.is_err() {
             return;

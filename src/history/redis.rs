@@ -62,12 +62,13 @@ pub struct SharedHistory {
     link: Arc<Link>,
     limits: Mutex<Limits>,
     unreadable: AtomicU64,
+    trouble: Mutex<Option<String>>,
 }
 
 impl SharedHistory {
     pub fn new(link: &Arc<Link>, limits: &config::History, sites: usize) -> Self {
         let limits = Mutex::new(Limits::new(limits, sites));
-        Self { link: link.clone(), limits, unreadable: AtomicU64::new(0) }
+        Self { link: link.clone(), limits, unreadable: AtomicU64::new(0), trouble: Mutex::default() }
     }
 
     pub fn set_limits(&self, limits: &config::History, sites: usize) {
@@ -77,6 +78,11 @@ impl SharedHistory {
     /// How many entries of another version were met and left out so far.
     pub fn unreadable(&self) -> u64 {
         self.unreadable.load(Ordering::Relaxed)
+    }
+
+    /// Why nothing can be sent at the moment.
+    pub fn trouble(&self) -> Option<String> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub async fn facts(&self, site: &str) -> Result<Facts, Trouble> {
@@ -103,13 +109,6 @@ impl SharedHistory {
         };
         pipeline.cmd("PEXPIRE").arg(&key).arg(FACTS_LIVE_MS);
         self.link.ask::<Value>(&pipeline).await.map(drop)
-    }
-
-    /// The newest end that any runner has recorded.
-    pub async fn last_ended(&self, site: &str) -> Result<Option<i64>, Trouble> {
-        let mut pipeline = redis::pipe();
-        pipeline.cmd("HGET").arg(self.key("site", site)).arg("ended_ms");
-        self.link.ask::<(Option<i64>,)>(&pipeline).await.map(|(ended,)| ended)
     }
 
     /// Adds runs, oldest first: as many of them as go over at once. Tells how many are there, and what went wrong; those of an

@@ -24,6 +24,8 @@ pub const MARGIN_MS: i64 = 5_000;
 const RENEW_MS: i64 = 10_000;
 /// Between two looks at who lives and what is free.
 const ROUND_MS: i64 = 5_000;
+/// What the id of a guest ends with, beside whom a daemon of the same state directory may live.
+const GUEST: &str = "-once";
 /// A site that nobody takes although somebody should: then anybody may.
 const LEFT_LYING_MS: i64 = 10_000;
 

@@ -209,9 +209,10 @@ impl Entry {
             view.state = state;
             view.message = Some(message);
         }
+        view.is_ours = self.is_held_here();
         view.runner = match self.looked_after_by() {
             Some(runner) => Some(runner.to_string()),
-            None => self.is_held_here().then(|| runner.to_string()),
+            None => view.is_ours.then(|| runner.to_string()),
         };
         view
     }

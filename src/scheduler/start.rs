@@ -146,9 +146,9 @@ impl Scheduler {
         let (Some(calls), Some(epoch)) = (entry.calls.clone(), entry.state.epoch()) else { return };
         entry.state.call_started(Want::Settle);
         self.calling += 1;
-        let (site, install) = (entry.site.clone(), entry.state.install.clone());
+        let (site, install, follows) = (entry.site.clone(), entry.state.install.clone(), entry.has_follower());
         self.tasks.spawn(async move {
-            leave(&calls, install.as_deref(), epoch, false).await;
+            leave(&calls, install.as_deref(), epoch, follows).await;
             (number, site, TaskEnd::Left)
         });
     }

@@ -14,6 +14,9 @@ pub struct View {
     pub state: &'static str,
     /// The name of the runner that looks after it; null where nobody is known to.
     pub runner: Option<String>,
+    /// By the runner whose view this is.
+    #[serde(skip)]
+    pub is_ours: bool,
     pub message: Option<String>,
     pub since: Option<String>,
     /// When something is started next: an event, or the next pass of a schedule.
@@ -64,6 +67,7 @@ impl State {
             site: site.to_string(),
             state: self.word(),
             runner: None,
+            is_ours: true,
             message: self.trouble.as_ref().map(|trouble| trouble.failure.sentence(site)),
             since: self.trouble.as_ref().map(|trouble| clock::rfc3339(trouble.since)),
             next: match self.pass {

@@ -67,6 +67,15 @@ fn fits(config: &Config, redis: &Redis, server: &Server, members: &[Member]) -> 
             Finding::new(CHECK, Judgement::Fail, found).expecting("as many replicas, or a smaller number", fix);
         findings.push(Finding { code: exit::UNREACHABLE, ..finding });
     }
+    let mut equal: Vec<&str> =
+        names.iter().copied().filter(|name| names.iter().filter(|other| *other == name).count() > 1).collect();
+    equal.dedup();
+    for name in equal {
+        let found = format!("several runners are named {name}");
+        findings.push(
+            Finding::new(CHECK, Judgement::Warn, found).expecting("a `name` in [runner] of its own", "rename one"),
+        );
+    }
     let own = config.runner.listen.port().to_string();
     for member in members.iter().filter(|member| member.listen.rsplit(':').next() != Some(own.as_str())) {
         let found =

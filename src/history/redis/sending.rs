@@ -2,7 +2,7 @@
 //! Redis did not take stays in SQLite's list, over a restart as well; nothing is kept in memory.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -25,28 +25,21 @@ const GOODBYE: Duration = Duration::from_secs(2);
 pub struct Sending {
     task: JoinHandle<()>,
     stop: CancellationToken,
-    trouble: Arc<Mutex<Option<String>>>,
 }
 
 impl Sending {
     /// `file`: that of `history`.
     pub fn begin(shared: &Arc<SharedHistory>, history: &Arc<History>, file: &Path) -> Self {
-        let (stop, trouble) = (CancellationToken::new(), Arc::new(Mutex::new(None)));
+        let stop = CancellationToken::new();
         let sender = Sender {
             shared: shared.clone(),
             history: history.clone(),
             file: file.to_path_buf(),
             sent: 0,
             stop: stop.clone(),
-            trouble: trouble.clone(),
         };
         let task = tokio::spawn(sender.run(history.share()));
-        Self { task, stop, trouble }
-    }
-
-    /// Why nothing can be sent at the moment.
-    pub fn trouble(&self) -> Option<String> {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        Self { task, stop }
     }
 
     /// Sends what is left, for two seconds at most; the rest is sent by whoever records here next.
@@ -63,7 +56,6 @@ struct Sender {
     /// All up to this number, also where SQLite has yet to be told.
     sent: i64,
     stop: CancellationToken,
-    trouble: Arc<Mutex<Option<String>>>,
 }
 
 impl Sender {
@@ -116,7 +108,8 @@ impl Sender {
     }
 
     fn tell(&self, now: Option<String>) {
-        let before = std::mem::replace(&mut *self.trouble.lock().unwrap_or_else(PoisonError::into_inner), now.clone());
+        let before =
+            std::mem::replace(&mut *self.shared.trouble.lock().unwrap_or_else(PoisonError::into_inner), now.clone());
         match (before, now) {
             (None, Some(why)) => {
                 tracing::warn!("runs are recorded on this host only, and sent to the others later: {why}");

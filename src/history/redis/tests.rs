@@ -219,7 +219,7 @@ async fn it_answers_as_the_local_history_does() {
     }
     assert!(asked > 100, "{asked}");
     for site in &sites {
-        assert_eq!(shared.last_ended(site).await.unwrap(), local.last_ended(site).unwrap());
+        assert_eq!(shared.facts(site).await.unwrap().ended_ms, local.last_ended(site).unwrap());
     }
     for run in runs.iter().step_by(97) {
         assert_eq!(shared.find(&run.run, &sites).await.unwrap(), local.find(&run.run).unwrap());
@@ -285,7 +285,7 @@ async fn what_was_recorded_while_redis_was_away_is_sent_when_it_is_back() {
     let history = host.open();
     let sending = Sending::begin(&shared, &history, &host.file());
     runs[200..400].iter().for_each(|run| history.record(run.clone()));
-    until("a word of trouble", async || sending.trouble().is_some()).await;
+    until("a word of trouble", async || shared.trouble().is_some()).await;
     let began = Instant::now();
     sending.finish().await;
     assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
@@ -300,18 +300,18 @@ async fn what_was_recorded_while_redis_was_away_is_sent_when_it_is_back() {
     let newest_first: Vec<RunRecord> = runs.iter().rev().cloned().collect();
     assert_eq!(shared.runs(&every(None), &sites).await.unwrap(), newest_first);
     assert_eq!(redis.ask(&["XLEN", "wpcr:history:shop"]), "700", "each of them once");
-    assert_eq!(shared.last_ended("shop").await.unwrap(), runs[699].ended_ms);
+    assert_eq!(shared.facts("shop").await.unwrap().ended_ms, runs[699].ended_ms);
     // What becomes of one later is news.
     history.record(RunRecord { then: Then::Requeued, output: None, ..runs[3].clone() });
     let requeued =
         async || shared.find(&runs[3].run, &sites).await.unwrap().is_some_and(|run| run.then == Then::Requeued);
     until("the change", requeued).await;
-    assert_eq!((sending.trouble(), redis.ask(&["XLEN", "wpcr:history:shop"]).as_str()), (None, "701"));
+    assert_eq!((shared.trouble(), redis.ask(&["XLEN", "wpcr:history:shop"]).as_str()), (None, "701"));
 
     // It hangs: nobody waits for it, and nothing is lost.
     redis.hang();
     history.record(eight.clone());
-    until("a word of trouble", async || sending.trouble().is_some()).await;
+    until("a word of trouble", async || shared.trouble().is_some()).await;
     history.record(nine.clone());
     let began = Instant::now();
     sending.finish().await;
@@ -361,7 +361,7 @@ async fn facts_are_kept_and_the_newest_end_only_grows() {
     let redis = OwnRedis::started();
     let (shared, now) = (shared(&redis), clock::now_ms());
     assert_eq!(shared.facts("shop").await.unwrap(), Facts::default());
-    assert_eq!(shared.last_ended("shop").await.unwrap(), None);
+    assert_eq!(shared.facts("shop").await.unwrap().ended_ms, None);
     for (name, value) in [("install", "abc"), ("epoch", "7"), ("paused", "for good"), ("view", "{}")] {
         shared.set_fact("shop", name, Some(value)).await.unwrap();
     }
@@ -376,8 +376,8 @@ async fn facts_are_kept_and_the_newest_end_only_grows() {
         view: Some("{}".into()),
     };
     assert_eq!(shared.facts("shop").await.unwrap(), known);
-    assert_eq!(shared.last_ended("shop").await.unwrap(), Some(now));
-    assert_eq!(shared.last_ended("blog").await.unwrap(), None);
+    assert_eq!(shared.facts("shop").await.unwrap().ended_ms, Some(now));
+    assert_eq!(shared.facts("blog").await.unwrap().ended_ms, None);
     let ttl: i64 = redis.ask(&["PTTL", "wpcr:site:shop"]).parse().unwrap();
     assert!(ttl > FACTS_LIVE_MS - 10_000, "{ttl}");
 }
@@ -398,7 +398,7 @@ async fn the_shipped_user_may_do_all_of_it() {
     shared.set_fact("shop", "paused", Some("x")).await.unwrap();
     shared.set_fact("shop", "paused", None).await.unwrap();
     assert_eq!(shared.facts("shop").await.unwrap().ended_ms, Some(now));
-    assert_eq!(shared.last_ended("shop").await.unwrap(), Some(now));
+    assert_eq!(shared.facts("shop").await.unwrap().ended_ms, Some(now));
     assert_eq!(shared.runs(&every(None), &sites).await.unwrap().len(), 1);
     assert!(shared.find(&id, &sites).await.unwrap().is_some());
     assert_eq!(redis.ask(&["-n", "3", "--scan"]).lines().collect::<BTreeSet<_>>().len(), 2);

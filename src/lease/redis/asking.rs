@@ -6,7 +6,7 @@ use redis::Value;
 
 use super::Member;
 use super::keeper::Message;
-use super::round::{Beaten, beat, key, read, release_in};
+use super::round::{Beaten, beat, holder, key, read, release_in};
 use crate::protocol::signature::random_hex;
 use crate::redis_link::{Link, Trouble};
 
@@ -32,9 +32,10 @@ pub async fn shared(link: &Link, sites: &[String]) -> Result<Shared, Trouble> {
     let mut holders = HashMap::new();
     for (site, answer) in sites.iter().zip(answers) {
         let value: Option<String> = read(answer?)?;
-        let Some(id) = value.as_deref().and_then(|value| value.split(':').next()) else { continue };
-        let name = runners.iter().find(|member| member.id == id).map(|member| member.name.clone());
-        holders.insert(site.clone(), name.unwrap_or_else(|| "?".into()));
+        let name = |id: &str| runners.iter().find(|member| member.id == id).map(|member| member.name.clone());
+        if let Some(value) = value {
+            holders.insert(site.clone(), holder(&value, name));
+        }
     }
     Ok(Shared { holders, paused: paused.into_iter().collect() })
 }

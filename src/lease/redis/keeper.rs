@@ -8,7 +8,7 @@ use redis::{PushInfo, PushKind, Value};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{Board, Contact, Facts, Leases, Member, ROUND_MS, Standing, Tell};
+use super::{Board, Contact, Facts, GUEST, Leases, Member, ROUND_MS, Standing, Tell};
 use crate::clock;
 use crate::protocol::Notice;
 use crate::protocol::signature::random_hex;
@@ -108,6 +108,8 @@ pub fn keep(link: &Arc<Link>, part: Part, me: Member, sites: &[String]) -> Lease
     let (tell, told) = mpsc::unbounded_channel();
     let (notices, heard) = mpsc::unbounded_channel();
     let (message, messages) = mpsc::unbounded_channel();
+    let id = if part == Part::Guest { format!("{}{GUEST}", me.id) } else { me.id };
+    let me = Member { id, ..me };
     let mut keeper = Keeper {
         link: link.clone(),
         part,

@@ -7,7 +7,7 @@ use redis::{FromRedisValue, Pipeline, Script, Value};
 use super::asking::{say, set_pause};
 use super::keeper::{Keeper, Maybe, Message, Part};
 use super::share::shares;
-use super::{Facts, LEFT_LYING_MS, MARGIN_MS, Member, RENEW_MS, TTL_MS};
+use super::{Facts, GUEST, LEFT_LYING_MS, MARGIN_MS, Member, RENEW_MS, TTL_MS};
 use crate::clock;
 use crate::config::redis::Redis;
 use crate::protocol::signature::random_hex;
@@ -353,8 +353,7 @@ impl Keeper {
     }
 
     fn name_of(&self, value: &str) -> String {
-        let id = value.split(':').next().unwrap_or_default();
-        self.names.get(id).cloned().unwrap_or_else(|| format!("?{}", id.get(..8).unwrap_or(id)))
+        holder(value, |id| self.names.get(id).cloned())
     }
 
     fn name_of_answer(&self, answer: &Answer) -> String {
@@ -367,6 +366,14 @@ impl Keeper {
     fn key(&self, name: &str) -> String {
         key(&self.link.config, name)
     }
+}
+
+/// The name of whoever has the lease with this value.
+pub(super) fn holder(value: &str, name: impl Fn(&str) -> Option<String>) -> String {
+    let whole = value.split(':').next().unwrap_or_default();
+    let id = whole.strip_suffix(GUEST).unwrap_or(whole);
+    let name = name(id).unwrap_or_else(|| format!("?{}", id.get(..8).unwrap_or(id)));
+    if id == whole { name } else { format!("once of {name}") }
 }
 
 pub(super) fn key(config: &Redis, name: &str) -> String {

@@ -21,7 +21,7 @@ use crate::config::redis::Redis;
 use crate::history::redis::{Sending, SharedHistory};
 use crate::history::sqlite::{self, History};
 use crate::lease::file::{Lease, Refusal, StateDir};
-use crate::lease::redis::{Part, keep};
+use crate::lease::redis::{Part, keep, probe};
 use crate::outcome::Stop;
 use crate::redis_link::{Link, Trouble};
 use crate::run_site::calls::Me;
@@ -139,6 +139,9 @@ async fn share(config: &Config, redis: &Arc<Redis>, me: &Me) -> Result<Others, E
         Ok(server) => {
             if let Some(unfit) = server.unfit(redis) {
                 return Err(Error::Redis(Box::new(unfit.stop(redis))));
+            }
+            if let Err(trouble @ Trouble::Denied(_)) = probe(&link).await {
+                return Err(Error::Redis(Box::new(trouble.stop(redis))));
             }
         }
         Err(trouble @ Trouble::Denied(_)) => return Err(Error::Redis(Box::new(trouble.stop(redis)))),

@@ -39,7 +39,7 @@ pub enum Trouble {
     #[error("Redis refuses: {0}")]
     Refused(String),
     /// It does not know this user, or the user may not do it.
-    #[error("Redis refuses: {0}")]
+    #[error("{0}")]
     Denied(String),
     /// It is not one that leases can be kept in.
     #[error("{0}")]
@@ -246,16 +246,18 @@ fn trouble(what: &str, error: &RedisError) -> Trouble {
     match error.kind() {
         _ if error.is_timeout() => Trouble::NoAnswer(format!("{what} does not answer within a second")),
         _ if error.is_connection_refusal() => Trouble::NoAnswer(format!("{what} refuses the connection")),
-        ErrorKind::AuthenticationFailed => {
-            Trouble::Denied(format!("{what} does not take the user or the password ({words})"))
+        _ if error.is_connection_dropped() => {
+            Trouble::NoAnswer(format!("{what} closed the connection, or speaks something else than Redis"))
         }
-        // Within a script it is an error of the script, which names the command.
-        _ if ["NOPERM", "NOAUTH", "WRONGPASS"].iter().any(|code| words.contains(code))
-            || words.contains("ACL failure") =>
-        {
-            Trouble::Denied(words)
-        }
+        ErrorKind::AuthenticationFailed => Trouble::Denied(format!("{what} does not take the user or the password")),
+        _ if is_denied(error, &words) => Trouble::Denied(format!("Redis refuses: {words}")),
         ErrorKind::Server(_) | ErrorKind::Extension => Trouble::Refused(words),
         _ => Trouble::NoAnswer(format!("{what}: {words}")),
     }
+}
+
+/// Within a script it is an error of the script, in words that differ by version.
+fn is_denied(error: &RedisError, words: &str) -> bool {
+    matches!(error.code(), Some("NOPERM" | "NOAUTH" | "WRONGPASS"))
+        || ["ACL failure", "can't run this command"].iter().any(|part| words.contains(part))
 }

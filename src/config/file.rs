@@ -34,6 +34,7 @@ impl Problems {
 /// One table of the file. It notes which keys it was asked for; the others are unknown.
 pub struct Table<'a> {
     name: &'static str,
+    is_one_of_many: bool,
     table: Option<&'a DeTable<'a>>,
     pub span: Range<usize>,
     problems: &'a Problems,
@@ -42,11 +43,17 @@ pub struct Table<'a> {
 
 impl<'a> Table<'a> {
     pub fn root(table: &'a Spanned<DeTable<'a>>, problems: &'a Problems) -> Self {
-        Self::new("", Some(table.get_ref()), 0..0, problems)
+        Self::new("", false, Some(table.get_ref()), 0..0, problems)
     }
 
-    fn new(name: &'static str, table: Option<&'a DeTable<'a>>, span: Range<usize>, problems: &'a Problems) -> Self {
-        Self { name, table, span, problems, known: RefCell::default() }
+    fn new(
+        name: &'static str,
+        is_one_of_many: bool,
+        table: Option<&'a DeTable<'a>>,
+        span: Range<usize>,
+        problems: &'a Problems,
+    ) -> Self {
+        Self { name, is_one_of_many, table, span, problems, known: RefCell::default() }
     }
 
     fn get(&self, key: &'static str) -> Option<&'a Spanned<DeValue<'a>>> {
@@ -102,12 +109,8 @@ impl<'a> Table<'a> {
         if self.has(key) {
             return;
         }
-        self.problems.add(
-            Level::Error,
-            self.span.clone(),
-            format!("`{key}` is missing from [[{}]]", self.name),
-            expected,
-        );
+        let place = if self.is_one_of_many { format!("[[{}]]", self.name) } else { format!("[{}]", self.name) };
+        self.refuse(self.span.clone(), format!("`{key}` is missing from {place}"), expected);
     }
 
     pub fn text(&self, key: &'static str, expected: &str) -> Option<Spanned<String>> {
@@ -163,7 +166,7 @@ impl<'a> Table<'a> {
     pub fn table(&self, key: &'static str) -> Table<'a> {
         let read = self.read(key, &format!("a table: [{key}]"), DeValue::as_table);
         let span = read.as_ref().map_or(0..0, Spanned::span);
-        Table::new(key, read.map(Spanned::into_inner), span, self.problems)
+        Table::new(key, false, read.map(Spanned::into_inner), span, self.problems)
     }
 
     pub fn tables(&self, key: &'static str) -> Vec<Table<'a>> {
@@ -172,7 +175,7 @@ impl<'a> Table<'a> {
         let mut tables = Vec::new();
         for item in array.get_ref().iter() {
             match item.get_ref().as_table() {
-                Some(table) => tables.push(Table::new(key, Some(table), item.span(), self.problems)),
+                Some(table) => tables.push(Table::new(key, true, Some(table), item.span(), self.problems)),
                 None => self.wrong(key, item.span(), &shown(item.get_ref()), &expected),
             }
         }

@@ -85,6 +85,20 @@ impl SharedHistory {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Does everything once, for no site: where a right is missing, Redis names the command.
+    pub async fn probe(&self) -> Result<(), Trouble> {
+        // An upper case letter: no site has such a name.
+        let (stream, hash) = (self.key("history", "CHECK"), self.key("site", "CHECK"));
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("XADD").arg(&stream).arg("NOMKSTREAM").arg("*").arg(stored::FIELD).arg("");
+        pipeline.cmd("XTRIM").arg(&stream).arg("MINID").arg("~").arg(0);
+        pipeline.cmd("XRANGE").arg(&stream).arg("-").arg("+").cmd("XREVRANGE").arg(&stream).arg("+").arg("-");
+        pipeline.cmd("PEXPIRE").arg(&hash).arg(1);
+        pipeline.cmd("SCRIPT").arg("LOAD").arg(GROW);
+        pipeline.cmd("EVALSHA").arg(GROW_HASH.as_str()).arg(1).arg(&hash).arg(0).arg(1);
+        self.link.ask::<Value>(&pipeline).await.map(drop)
+    }
+
     pub async fn facts(&self, site: &str) -> Result<Facts, Trouble> {
         let mut pipeline = redis::pipe();
         pipeline.cmd("HGETALL").arg(self.key("site", site));

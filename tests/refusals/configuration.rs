@@ -15,17 +15,17 @@ use crate::support::test_dir::TestDir;
 use crate::support::{secs, wait_for};
 
 const KEY: &str = "c0ffee0123456789c0ffee0123456789c0ffee0123456789c0ffee0123456789";
-const PASSWORD: &str = "open-sesame";
+pub(super) const PASSWORD: &str = "open-sesame";
 
 /// The binary with a folder for its configuration.
-struct Place {
+pub(super) struct Place {
     binary: PathBuf,
     config: PathBuf,
-    dir: TestDir,
+    pub(super) dir: TestDir,
 }
 
 impl Place {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let dir = TestDir::new();
         let binary = dir.join("wp-cron-runner");
         let built = env!("CARGO_BIN_EXE_wp-cron-runner");
@@ -37,7 +37,7 @@ impl Place {
         place
     }
 
-    fn write(&self, name: &str, content: impl AsRef<[u8]>, mode: u32) {
+    pub(super) fn write(&self, name: &str, content: impl AsRef<[u8]>, mode: u32) {
         let path = self.dir.join("home").join(name);
         let _ = fs::remove_file(&path);
         fs::write(&path, content).expect("a file");
@@ -45,7 +45,7 @@ impl Place {
         account::give_to(account::SITE, &self.dir.join("home"));
     }
 
-    fn cli(&self, arguments: &[&str]) -> Said {
+    pub(super) fn cli(&self, arguments: &[&str]) -> Said {
         let mut command = command_as(account::SITE, &self.binary);
         command.arg("--config").arg(&self.config).args(arguments).env("NO_COLOR", "1").env("LC_ALL", "C");
         let said = said(command.current_dir(self.dir.path()).env_remove("WP_CRON_RUNNER_CONFIG"));
@@ -59,7 +59,7 @@ impl Place {
     }
 
     /// `check` in words, `check --json`, and another command with `--json` say the same.
-    fn refuses(&self, row: &str, at: &str, found: &str, expected: &str) {
+    pub(super) fn refuses(&self, row: &str, at: &str, found: &str, expected: &str) {
         let at = match at {
             "" => self.config.display().to_string(),
             at => format!("{}:{at}", self.config.display()),
@@ -95,7 +95,7 @@ impl Place {
 }
 
 /// Seven lines; what a row adds comes on line 8.
-const SITE: &str = "[[site]]\nname = \"shop\"\npath = \"/srv/wp\"\nurl = \"https://shop.example\"\nfastcgi = \"/run/fpm.sock\"\n\
+pub(super) const SITE: &str = "[[site]]\nname = \"shop\"\npath = \"/srv/wp\"\nurl = \"https://shop.example\"\nfastcgi = \"/run/fpm.sock\"\n\
     secret_file = \"shop.key\"\nbasic_auth_file = \"shop.auth\"\n";
 
 /// What is there instead of a line, or on line 8; then place, what was found, and what was expected.

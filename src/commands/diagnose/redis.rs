@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{Finding, Judgement};
 use crate::config::Config;
 use crate::config::redis::{Redis, Risk};
+use crate::history::redis::SharedHistory;
 use crate::lease::redis::{Member, probe};
 use crate::outcome::exit;
 use crate::protocol::Due;
@@ -21,9 +22,10 @@ pub async fn findings(config: &Config) -> (Vec<Finding>, u16) {
     };
     let mut findings = risks(redis, &server);
     if findings.iter().all(|finding| finding.level != Judgement::Fail) && !server.is_replica {
-        findings.extend(match probe(&link).await {
-            Ok(members) => fits(config, redis, &server, &members),
-            Err(trouble) => vec![not_used(redis, &trouble)],
+        let history = SharedHistory::new(&link, &config.history, config.sites.len());
+        findings.extend(match (probe(&link).await, history.probe().await) {
+            (Ok(members), Ok(())) => fits(config, redis, &server, &members),
+            (Err(trouble), _) | (_, Err(trouble)) => vec![not_used(redis, &trouble)],
         });
     }
     (findings, server.tcp_port)

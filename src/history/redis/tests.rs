@@ -405,7 +405,7 @@ async fn the_shipped_user_may_do_all_of_it() {
     // Whoever may not is told so, and what he wanted to send stays his.
     redis.ask(&["ACL", "SETUSER", words[2], "-xadd"]);
     let (count, result) = shared.add(&[record(&id, "shop", now)]).await;
-    assert!(count == 0 && matches!(&result, Err(Trouble::Refused(why)) if why.contains("xadd")), "{result:?}");
+    assert!(count == 0 && matches!(&result, Err(Trouble::Denied(why)) if why.contains("xadd")), "{result:?}");
 }
 
 /// More than one chunk of streams, and of entries in one of them that was sent late.

@@ -398,7 +398,7 @@ fn hold_in(pipeline: &mut Pipeline, config: &Redis, want: &Want, identity: &str,
     pipeline.arg(if want.is_trusted { "1" } else { "0" }).arg(format!("{id}:"));
 }
 
-pub(super) fn release_in(pipeline: &mut Pipeline, config: &Redis, site: &str, value: &str) {
+fn release_in(pipeline: &mut Pipeline, config: &Redis, site: &str, value: &str) {
     pipeline.cmd("EVALSHA").arg(RELEASE.get_hash()).arg(1).arg(key(config, &format!("lease:{site}"))).arg(value);
 }
 

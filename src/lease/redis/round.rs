@@ -259,6 +259,7 @@ impl Keeper {
                 (held.theirs, held.free_since) = (None, None);
                 if is_new_grant {
                     held.grant = grant;
+                    self.is_news = true;
                 }
                 return is_new_grant;
             }
@@ -276,8 +277,8 @@ impl Keeper {
                 held.until = 0;
                 held.why = format!(
                     "this Redis was started, emptied or promoted a moment ago: leases that were granted before may be gone \
-                     from it, and it grants new ones in {}",
-                    clock::span(*left)
+                     from it, and it grants new ones after {}",
+                    clock::local(clock::now_ms() + left)
                 );
                 held.free_since = held.free_since.or(Some(began));
                 self.sooner(*left + 50);

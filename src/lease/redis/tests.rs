@@ -105,7 +105,7 @@ async fn an_emptied_redis_grants_nothing_anew_and_takes_nothing_away() {
     let board =
         until(&mut two, "the quarantine", |board| matches!(board.sites.get("a"), Some(Standing::Free { .. }))).await;
     let Some(Standing::Free { why }) = board.sites.get("a") else { panic!() };
-    assert!(why.contains("grants new ones in"), "{why}");
+    assert!(why.contains("grants new ones after"), "{why}");
     // It sets its own again as soon as it is renewed, which is when the board shows a longer trust.
     let renewed = tokio::time::timeout(
         Duration::from_secs(15),

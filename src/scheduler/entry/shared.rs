@@ -199,8 +199,14 @@ impl Entry {
                 Some(("degraded", words))
             }
             (_, Standing::Theirs { runner }, None) => {
-                Some(("standby", format!("runner {} looks after site `{name}`", text::safe(runner))))
+                let mut words = format!("runner {} looks after site `{name}`", text::safe(runner));
+                if let Some(failure) = self.state.failure() {
+                    words += &format!("; from here it {failure}");
+                }
+                Some(("standby", words))
             }
+            // What is wrong with the site says more than that it is not ours yet.
+            (Right::Look, _, None) if self.state.failure().is_some() => None,
             (_, _, Some(lost)) => Some((
                 "paused",
                 format!(

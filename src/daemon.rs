@@ -135,20 +135,13 @@ pub async fn run(config: Config) -> Result<(), Error> {
 /// A Redis that leases cannot be kept in is refused now; one that does not answer is waited for.
 async fn share(config: &Config, redis: &Arc<Redis>, me: &Me) -> Result<Others, Error> {
     let link = Arc::new(Link::new(redis));
-    match link.server().await {
-        Ok(server) => {
-            if let Some(unfit) = server.unfit(redis) {
-                return Err(Error::Redis(Box::new(unfit.stop(redis))));
-            }
-            if let Err(trouble @ Trouble::Denied(_)) = probe(&link).await {
-                return Err(Error::Redis(Box::new(trouble.stop(redis))));
-            }
-        }
-        Err(trouble @ Trouble::Denied(_)) => return Err(Error::Redis(Box::new(trouble.stop(redis)))),
-        Err(trouble) => tracing::warn!("{trouble}; it is tried again by itself"),
+    let refuse = |stop: Stop| Error::Redis(Box::new(stop));
+    link.refuse_unfit().await.map_err(refuse)?;
+    if let Err(trouble @ Trouble::Denied(_)) = probe(&link).await {
+        return Err(refuse(trouble.stop(redis)));
     }
     let names: Vec<String> = config.sites.iter().map(|site| site.name.clone()).collect();
-    Ok(Others::new(redis, keep(&link, Part::Member, me.member(), &names)))
+    Ok(Others::new(redis, Part::Member, keep(&link, Part::Member, me.member(), &names)))
 }
 
 fn only_daemon(state: &StateDir) -> Result<Lease, Error> {

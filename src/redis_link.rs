@@ -56,11 +56,12 @@ impl Trouble {
                     .expected("a Redis that answers")
                     .next("`wp-cron-runner check --connect`")
             }
-            Self::Denied(_) | Self::Unfit(_) => {
-                place(Stop::new(exit::CONFIGURATION, format!("{config} cannot be used")))
-                    .expected("a user that may do what config/redis.acl lists, and its password")
-                    .next("see `user` and `password_file` in [redis], then `wp-cron-runner check --connect`")
-            }
+            Self::Unfit(_) => place(Stop::new(exit::CONFIGURATION, format!("{config} cannot keep leases")))
+                .expected("a server that can")
+                .next("`wp-cron-runner check --connect`"),
+            Self::Denied(_) => place(Stop::new(exit::CONFIGURATION, format!("{config} cannot be used")))
+                .expected("a user that may do what config/redis.acl lists, and its password")
+                .next("see `user` and `password_file` in [redis], then `wp-cron-runner check --connect`"),
         }
     }
 }
@@ -121,6 +122,19 @@ impl Link {
             self.close().await;
         }
         result
+    }
+
+    /// A server that leases cannot be kept in, or that does not know this user, is refused; one that does not answer may answer
+    /// later.
+    pub async fn refuse_unfit(&self) -> Result<(), Stop> {
+        match self.server().await {
+            Ok(server) => server.unfit(&self.config).map_or(Ok(()), |unfit| Err(unfit.stop(&self.config))),
+            Err(trouble @ Trouble::Denied(_)) => Err(trouble.stop(&self.config)),
+            Err(trouble) => {
+                tracing::warn!("{trouble}; it is tried again by itself");
+                Ok(())
+            }
+        }
     }
 
     /// Messages of one channel, for as long as the connection lasts; the caller hears of its end by a `Disconnection`.

@@ -4,6 +4,7 @@
 mod board;
 mod entry;
 pub mod orders;
+mod pauses;
 mod places;
 mod start;
 mod stop;
@@ -63,6 +64,8 @@ pub struct Scheduler {
     slice_ms: i64,
     clock: (i64, Instant),
     history_trouble: Option<String>,
+    /// On the steady clock.
+    history_trouble_since: Option<i64>,
     is_stopping: bool,
     /// None on a host of its own.
     others: Option<Others>,
@@ -153,6 +156,7 @@ impl Scheduler {
             slice_ms: clock::millis(parts.slice).clamp(100, SLICE_MS),
             clock: (clock::now_ms(), Instant::now()),
             history_trouble: None,
+            history_trouble_since: None,
             is_stopping: false,
             others: parts.others,
         };

@@ -175,6 +175,11 @@ impl State {
         }
     }
 
+    /// A take-over is on its way.
+    pub fn is_taking(&self) -> bool {
+        self.is_taking
+    }
+
     pub fn is_calling(&self) -> bool {
         self.is_calling
     }

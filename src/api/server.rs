@@ -19,7 +19,6 @@ use tokio::net::TcpListener;
 
 use super::shared::{Server, Shared};
 use super::{Runner, Status, signed};
-use crate::history::redis::Facts;
 use crate::history::sqlite::Reader;
 use crate::history::{Filter, RunRecord};
 use crate::protocol::{Error, LONGEST_BODY};
@@ -119,23 +118,24 @@ async fn site(State(server): Shared, Path(name): Path<String>) -> Response {
 
 /// Of a site that another runner looks after, its word is better than ours.
 async fn as_their_runners_see_them(server: &Server, sites: Vec<View>) -> Vec<Value> {
-    let mut shared = server.shared.as_ref();
-    let mut views = Vec::new();
-    for view in sites {
-        let is_theirs = !view.is_ours && view.runner.is_some();
-        let theirs = match shared.filter(|_| is_theirs) {
-            Some(history) => history.facts(&view.site).await,
-            None => Ok(Facts::default()),
-        };
-        if theirs.is_err() {
-            // Nobody waits for a second at each of a thousand sites.
-            shared = None;
-        }
-        let theirs = theirs.ok().and_then(|facts| serde_json::from_str::<Value>(&facts.view?).ok());
-        let theirs = theirs.filter(|theirs| theirs.get("runner").and_then(Value::as_str) == view.runner.as_deref());
-        views.push(theirs.unwrap_or_else(|| json!(view)));
-    }
-    views
+    let theirs: Vec<&str> = sites.iter().filter(|view| is_theirs(view)).map(|view| view.site.as_str()).collect();
+    let is_there = server.published.borrow().redis.as_ref().is_some_and(|redis| redis.state == "ok");
+    let told = match server.shared.as_ref().filter(|_| is_there) {
+        Some(shared) => shared.facts(&theirs, "view").await.unwrap_or_default(),
+        None => Vec::new(),
+    };
+    let mut told = told.into_iter();
+    let view = |view: &View| {
+        let told = if is_theirs(view) { told.next().flatten() } else { None };
+        let told = told.and_then(|json| serde_json::from_str::<Value>(&json).ok());
+        told.filter(|told| told.get("runner").and_then(Value::as_str) == view.runner.as_deref())
+            .unwrap_or_else(|| json!(view))
+    };
+    sites.iter().map(view).collect()
+}
+
+fn is_theirs(view: &View) -> bool {
+    !view.is_ours && view.runner.is_some()
 }
 
 pub(super) fn unknown() -> Response {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::others::Others;
+use super::peers::Peers;
 use super::report::runs_table;
 use super::{Stop, calls, exit, find, history_file, pinned_install, print, print_json, runner};
 use crate::api::client;
@@ -61,10 +61,10 @@ async fn set_pause(config: &Config, name: &str, pause: Option<Pause>, json: bool
     let path = format!("/v1/sites/{name}/{word}");
     let body = if pause.is_some() { json!({"until_ms": until}) } else { json!({}) };
     let is_told = client::post(config, site, &path, &body).await?.is_some();
-    let others = Others::of(config);
-    match &others {
+    let peers = Peers::of(config);
+    match &peers {
         _ if is_told => {}
-        Some(others) => others.set_pause(name, pause).await?,
+        Some(peers) => peers.set_pause(name, pause).await?,
         None => remember(config, name, pause)?,
     }
     if json {
@@ -78,7 +78,7 @@ async fn set_pause(config: &Config, name: &str, pause: Option<Pause>, json: bool
         (Some(_), None) => format!("is paused: nothing is started until `wp-cron-runner resume {name}`"),
         (Some(_), Some(until)) => format!("is paused: nothing is started until {}", clock::local(until)),
     };
-    let note = match &others {
+    let note = match &peers {
         _ if is_told => "",
         Some(_) => "; no runner is up on this host: noted in Redis, for all of them",
         None => "; no runner is up: noted in its state directory, for its next start",
@@ -145,9 +145,9 @@ fn time_ahead(written: &str, now_ms: i64) -> Result<i64, Stop> {
 /// The history knows whose run it is; where it does not, each site is asked.
 pub async fn decide_about(config: &Config, run: &str, decision: Decision, json: bool) -> Result<u8, Stop> {
     let mut known = Reader::open(&history_file(config))?.find(run)?;
-    if let (None, Some(others)) = (&known, Others::of(config)) {
+    if let (None, Some(peers)) = (&known, Peers::of(config)) {
         // Where Redis does not answer each site is asked.
-        known = others.history.find(run, others.sites()).await.unwrap_or_default();
+        known = peers.history.find(run, peers.sites()).await.unwrap_or_default();
     }
     let of_the_run =
         |site: &&Arc<Site>| known.as_ref().is_none_or(|record| record.site == site.name) && site.has_plugin();
@@ -197,8 +197,8 @@ async fn decide_at(config: &Config, site: &Arc<Site>, run: &str, decision: Decis
     let record = record.map_err(|failure| Stop::site(&site.name, &failure).at(format!("run {run}")))?;
     if let Some(record) = &record {
         note(config, record);
-        if let Some(others) = Others::of(config) {
-            others.tell_of(record).await;
+        if let Some(peers) = Peers::of(config) {
+            peers.tell_of(record).await;
         }
     }
     Ok(Decided { record: record.map(|record| json!(record)), by: By::Site })

@@ -129,6 +129,7 @@ async fn connect_all(config: &Config) -> Vec<Finding> {
                 findings.extend(site_findings(&name, site, &looked));
                 let shared = config.redis.as_ref();
                 findings.extend(shared.and_then(|own| redis::shared_database(&name, own, &looked.due, redis_port)));
+                findings.extend(redis::other_install(config, site, &looked.due).await);
             }
             Err(failure) => {
                 let code = failure.code();

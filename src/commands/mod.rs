@@ -3,8 +3,8 @@
 pub mod control;
 pub mod diagnose;
 pub mod next;
-mod others;
 mod owner;
+mod peers;
 mod plugin_files;
 pub mod report;
 pub mod restore;

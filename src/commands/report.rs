@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::others::Others;
+use super::peers::Peers;
 use super::table::{row, show, table};
 use super::{
     Reader, Stop, calls, exit, find, history_file, pinned_install, pinned_pause, pretty, print, print_again,
@@ -98,7 +98,7 @@ fn redis_line(redis: &Value) -> String {
     }
     if let Some(trouble) = at(redis, "history_trouble").as_str() {
         line += &format!(
-            "\nruns are recorded on this host only, and sent to the others later: {}",
+            "\nruns are recorded on this host only, and sent to the peers later: {}",
             text::safe_cut(trouble, 500)
         );
     }
@@ -108,15 +108,15 @@ fn redis_line(redis: &Value) -> String {
 /// What can be known without a runner: each site is asked itself, or the runner of another host that looks after it.
 async fn status_without_runner(config: &Config) -> StatusReply {
     let mut sites = Vec::new();
-    let others = Others::of(config);
-    let shared = match &others {
-        Some(others) => others.shared().await.map_err(|stop| tracing::warn!("{stop}")).ok(),
+    let peers = Peers::of(config);
+    let shared = match &peers {
+        Some(peers) => peers.leased().await.map_err(|stop| tracing::warn!("{stop}")).ok(),
         None => None,
     };
     for site in &config.sites {
         let holder = shared.as_ref().and_then(|shared| shared.holders.get(&site.name));
-        if let (Some(others), Some(holder)) = (&others, holder)
-            && let Some(view) = others.view(&site.name, holder).await
+        if let (Some(peers), Some(holder)) = (&peers, holder)
+            && let Some(view) = peers.view(&site.name, holder).await
         {
             sites.push(view);
             continue;
@@ -330,8 +330,8 @@ pub async fn history(config: &Config, filter: Filter, since: Option<&String>, js
         })?;
         filter.since_ms = Some(clock::now_ms() - clock::millis(duration));
     }
-    let runs = match Others::of(config) {
-        Some(others) => match others.history.runs(&filter, others.sites()).await {
+    let runs = match Peers::of(config) {
+        Some(peers) => match peers.history.runs(&filter, peers.sites()).await {
             Ok(runs) => runs,
             Err(trouble) => {
                 tracing::warn!("{trouble}; these are the runs of this host alone");

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use super::others::Others;
+use super::peers::Peers;
 use super::{Stop, calls, exit, pinned_install, pinned_pause, pretty, print, print_json, report, selected, visitor};
 use crate::clock;
 use crate::config::{Config, Site};
@@ -38,8 +38,8 @@ pub async fn once(config: &Config, names: &[String], dry_run: bool, json: bool) 
         return say_what_is_due(config, &sites, json).await;
     }
     daemon::refuse_root("once")?;
-    let pauses = match Others::of(config) {
-        Some(others) => others.pauses().await?,
+    let pauses = match Peers::of(config) {
+        Some(peers) => peers.pauses_where_fit().await?,
         None => sites.iter().filter_map(|site| Some((site.name.clone(), pinned_pause(config, &site.name)?))).collect(),
     };
     let sites = not_paused(sites, &pauses)?;
@@ -65,10 +65,10 @@ pub async fn once(config: &Config, names: &[String], dry_run: bool, json: bool) 
     };
     let others = config.redis.as_ref().map(|redis| {
         let names: Vec<String> = config.sites.iter().map(|site| site.name.clone()).collect();
-        scheduler::Others::new(redis, keep(&Arc::new(Link::new(redis)), Part::Guest, me.member(), &names))
+        scheduler::Others::new(redis, Part::Guest, keep(&Arc::new(Link::new(redis)), Part::Guest, me.member(), &names))
     });
-    let sending = Others::of(&config).map(|others| {
-        let shared = Arc::new(others.history);
+    let sending = Peers::of(&config).map(|peers| {
+        let shared = Arc::new(peers.history);
         Sending::begin(&shared, &history, &state.history_file())
     });
     let (records, slice) = (Some(records), SLICE);
@@ -77,7 +77,7 @@ pub async fn once(config: &Config, names: &[String], dry_run: bool, json: bool) 
     leave_only_what_was_nobodys(&mut scheduler, &me).await;
     let failures = scheduler.run_until_nothing_is_due().await;
     scheduler.leave().await;
-    scheduler.give_leases_back().await;
+    scheduler.give_leases_back(|_| false).await;
     drop(scheduler);
     if let Some(sending) = sending {
         sending.finish().await;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::peers::Peers;
 use super::plugin_files::Place;
 use super::{
     Stop, calls, exists, exit, find, history_file, is_root, owner, pinned_install, print, print_json, runner, visitor,
@@ -65,6 +66,9 @@ pub async fn install(config: &Config, name: &str, json: bool) -> Result<u8, Stop
         ))
     })?;
     pin(config, &site.name, &looked.due.install);
+    if let Some(peers) = Peers::of(config) {
+        peers.pin(&site.name, &looked.due.install).await;
+    }
     if json {
         print_json(&json!({"site": name, "changed": done, "install": looked.due.install, "plugin": looked.due.plugin,
             "php": looked.due.php, "wp": looked.due.wp, "due": looked.due.due}))?;

@@ -69,7 +69,11 @@ pub fn conceal(text: &str) -> String {
         }
         for (at, _) in line.match_indices("://") {
             let rest = line.get(at + 3..).unwrap_or_default();
-            let length = rest.find(['/', '"', '\'', ' ', '\n']).unwrap_or(rest.len());
+            // A password of Redis is often in base 64, and a / in it ends the address early where nobody encoded it.
+            let scheme = line.get(..at).unwrap_or_default();
+            let is_redis = ["redis", "rediss", "sentinel"].iter().any(|end| scheme.ends_with(end));
+            let ends: &[char] = if is_redis { &['"', '\'', ' ', '\n'] } else { &['/', '"', '\'', ' ', '\n'] };
+            let length = rest.find(ends).unwrap_or(rest.len());
             let user = rest.get(..length).and_then(|authority| authority.rsplit_once('@')).map(|(user, _)| user);
             if let Some((name, password)) = user.and_then(|user| user.split_once(':')) {
                 let from = start + at + 3 + name.len() + 1;
@@ -175,6 +179,11 @@ mod tests {
             ("basic_auth = \"me:pw".into(), "basic_auth = \"*****".into()),
             ("url = \"https://me:p@w@shop.example/@x\"".into(), "url = \"https://me:***@shop.example/@x\"".into()),
             ("url = \"https://shop.example:8080/a@b\"".into(), "url = \"https://shop.example:8080/a@b\"".into()),
+            ("url = \"redis://me:pa/ss+w=@r:1/3\"".into(), "url = \"redis://me:********@r:1/3\"".into()),
+            (
+                "url = \"rediss+sentinel://:p@s/w@a,b/main\"".into(),
+                "url = \"rediss+sentinel://:*****@a,b/main\"".into(),
+            ),
             (format!("secret_file = \"{key}\""), format!("secret_file = \"{}\"", "*".repeat(64))),
             (format!("name = {key}"), format!("name = {}", "*".repeat(64))),
         ] {

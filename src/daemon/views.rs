@@ -39,12 +39,12 @@ pub async fn share(mut published: watch::Receiver<Published>, shared: Arc<Shared
 }
 
 async fn tell(shared: &SharedHistory, view: &View, json: &str) -> Result<(), crate::redis_link::Trouble> {
-    shared.set_fact(&view.site, "view", Some(json)).await?;
+    shared.set_fact(&view.site, "view", json).await?;
     if let Some(install) = &view.install {
-        shared.set_fact(&view.site, "install", Some(install)).await?;
+        shared.set_fact(&view.site, "install", install).await?;
     }
     if let Some(epoch) = view.epoch {
-        shared.set_fact(&view.site, "epoch", Some(&epoch.to_string())).await?;
+        shared.set_fact(&view.site, "epoch", &epoch.to_string()).await?;
     }
     Ok(())
 }

@@ -43,19 +43,6 @@ impl Limits {
     }
 }
 
-/// What the runners know of a site beside its runs.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Facts {
-    pub install: Option<String>,
-    pub epoch: Option<i64>,
-    /// As the fact `paused` of the local history.
-    pub paused: Option<String>,
-    /// The newest end in the history, on PHP's clock.
-    pub ended_ms: Option<i64>,
-    /// The site as its runner sees it, JSON.
-    pub view: Option<String>,
-}
-
 /// Its link should be nobody else's: a lease must not wait behind a batch of runs.
 #[derive(Debug)]
 pub struct SharedHistory {
@@ -99,29 +86,25 @@ impl SharedHistory {
         self.link.ask::<Value>(&pipeline).await.map(drop)
     }
 
-    pub async fn facts(&self, site: &str) -> Result<Facts, Trouble> {
-        let mut pipeline = redis::pipe();
-        pipeline.cmd("HGETALL").arg(self.key("site", site));
-        let (mut fields,): (HashMap<String, String>,) = self.link.ask(&pipeline).await?;
-        let number = |text: Option<String>| text.and_then(|text| text.parse().ok());
-        Ok(Facts {
-            install: fields.remove("install"),
-            epoch: number(fields.remove("epoch")),
-            paused: fields.remove("paused"),
-            ended_ms: number(fields.remove("ended_ms")),
-            view: fields.remove("view"),
-        })
+    /// What the runners know of a site beside its runs: `install`, `epoch`, `ended_ms` (the newest end in the history, on PHP's
+    /// clock), or `view` (the site as its runner sees it, JSON).
+    pub async fn fact(&self, site: &str, name: &str) -> Result<Option<String>, Trouble> {
+        Ok(self.facts(&[site], name).await?.pop().flatten())
     }
 
-    /// `None` takes it away.
-    pub async fn set_fact(&self, site: &str, name: &'static str, value: Option<&str>) -> Result<(), Trouble> {
+    /// Of each of the sites.
+    pub async fn facts(&self, sites: &[&str], name: &str) -> Result<Vec<Option<String>>, Trouble> {
+        let mut pipeline = redis::pipe();
+        for site in sites {
+            pipeline.cmd("HGET").arg(self.key("site", site)).arg(name);
+        }
+        if sites.is_empty() { Ok(Vec::new()) } else { self.link.ask(&pipeline).await }
+    }
+
+    pub async fn set_fact(&self, site: &str, name: &str, value: &str) -> Result<(), Trouble> {
         let key = self.key("site", site);
         let mut pipeline = redis::pipe();
-        match value {
-            Some(value) => pipeline.cmd("HSET").arg(&key).arg(name).arg(value),
-            None => pipeline.cmd("HDEL").arg(&key).arg(name),
-        };
-        pipeline.cmd("PEXPIRE").arg(&key).arg(FACTS_LIVE_MS);
+        pipeline.cmd("HSET").arg(&key).arg(name).arg(value).cmd("PEXPIRE").arg(&key).arg(FACTS_LIVE_MS);
         self.link.ask::<Value>(&pipeline).await.map(drop)
     }
 

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::protocol::Notice;
-pub use asking::{Shared, probe, set_pause, shared};
+pub use asking::{Leased, leased, probe, set_pause};
 pub use keeper::{Part, keep};
 
 /// A lease ends so long after it was granted or renewed last.
@@ -31,6 +31,7 @@ const LEFT_LYING_MS: i64 = 10_000;
 
 /// A runner that lives, by its own word.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Member {
     pub id: String,
     pub name: String,
@@ -129,8 +130,12 @@ pub enum Tell {
         value: Option<String>,
         answer: oneshot::Sender<Result<(), String>>,
     },
-    /// Everything back: this runner stops.
-    Leave(oneshot::Sender<()>),
+    /// This runner stops: it is nobody to share with any more, and everything goes back but the leases of these sites, for which
+    /// it waits. Once more without any, and it is over.
+    Leave {
+        keep: Vec<String>,
+        answer: oneshot::Sender<()>,
+    },
 }
 
 /// The scheduler's end of it.

@@ -52,6 +52,12 @@ impl Server {
         format!("{}:{}", self.run_id, self.replication_id)
     }
 
+    /// Valkey names the version of Redis that it is like. What cannot be read is believed to be new.
+    fn is_older_than(&self, major: u32, minor: u32) -> bool {
+        let mut parts = self.version.split('.').map_while(|part| part.parse::<u32>().ok());
+        parts.next().is_some_and(|found| (found, parts.next().unwrap_or(0)) < (major, minor))
+    }
+
     /// Everything that speaks against it, accepted or not.
     pub fn risks(&self) -> Vec<Unfit> {
         let mut risks = Vec::new();
@@ -59,6 +65,10 @@ impl Server {
         if self.is_cluster {
             let found = "it is a node of a Redis Cluster, which gives a key away with its slot (MOVED)".to_string();
             add(found, "a single server, or a redis+sentinel:// URL", None);
+        }
+        if self.is_older_than(6, 2) {
+            let found = format!("its version is {}", self.version);
+            add(found, "Redis 6.2, Valkey, or newer", None);
         }
         if self.is_replica {
             let found = "it is a replica, which cannot be written (READONLY)".to_string();
@@ -114,6 +124,8 @@ mod tests {
             ("role:master", "role:slave", "a replica"),
             ("noeviction", "allkeys-lru", "allkeys-lru"),
             ("cluster_enabled:0", "cluster_enabled:1", "Cluster"),
+            ("7.0.15", "6.0.16", "6.0.16"),
+            ("7.0.15", "5.0", "5.0"),
         ] {
             let risks = Server::from_info(&INFO.replace(from, to)).unwrap().risks();
             assert!(risks.len() == 1 && risks[0].found.contains(found), "{risks:?}");

@@ -1,43 +1,34 @@
 //! The scheduler among others: what the keeper of the leases tells, and what it is told.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::Serialize;
 use tokio::sync::oneshot;
 
 use super::Scheduler;
-use super::entry::{Answer, Entry, Right, Shared};
+use super::entry::{Answer, Entry, Shared};
 use super::orders::{PAUSED, fact_of, pause_of};
+use super::pauses::Pauses;
 use crate::clock;
 use crate::config::redis::{Redis, Risk};
-use crate::lease::redis::{Board, Leases, Member, Tell};
+use crate::lease::redis::{Board, Leases, Member, Part, Tell};
 use crate::outcome::Failure;
 use crate::protocol::{Due, Notice};
 use crate::site::Pause;
 
 /// Other hosts, and the Redis in between.
+/// What another host may not suffer from is waited out for so long.
+pub(super) const UNABLE_AFTER_MS: i64 = 20_000;
+
 #[derive(Debug)]
 pub struct Others {
     pub config: Arc<Redis>,
     pub leases: Leases,
     /// Runs that were started without a lease.
     pub degraded_runs: u64,
-    /// What this host knows of pauses before the others do.
-    pending: BTreeMap<String, Pending>,
-    is_heeded: bool,
+    pauses: Pauses,
+    part: Part,
 }
-
-/// A pause, or its end, on its way to the other hosts.
-#[derive(Debug)]
-struct Pending {
-    pause: Option<Pause>,
-    /// When the keeper was told; None: Redis does not answer.
-    told: Option<i64>,
-}
-
-/// So long the board may show what was before.
-const PENDING_MS: i64 = 15_000;
 
 pub enum Word {
     Board,
@@ -45,8 +36,8 @@ pub enum Word {
 }
 
 impl Others {
-    pub fn new(config: &Arc<Redis>, leases: Leases) -> Self {
-        Self { config: config.clone(), leases, degraded_runs: 0, pending: BTreeMap::new(), is_heeded: false }
+    pub fn new(config: &Arc<Redis>, part: Part, leases: Leases) -> Self {
+        Self { config: config.clone(), leases, degraded_runs: 0, pauses: Pauses::default(), part }
     }
 
     pub fn tell(&self, what: Tell) {
@@ -58,11 +49,29 @@ impl Others {
         self.leases.board.borrow().clone()
     }
 
-    /// Why a site must not share this Redis, where its object cache does.
-    fn shares_database(&self, due: &Due) -> Option<String> {
+    /// Why a site must not be shared through this Redis.
+    fn refusal_of(&self, site: &str, due: &Due) -> Option<String> {
+        let board = self.board();
+        let known = board.facts.get(site).and_then(|facts| facts.install.as_deref());
+        if known.is_some_and(|install| install != due.install) {
+            return Some(format!(
+                "the runners that share {} know another WordPress install under the name `{site}`; give one of the two another \
+                 `name`, or another `prefix` in [redis]; where the site moved, `wp-cron-runner plugin install {site}` says so",
+                self.config
+            ));
+        }
         let reported = due.object_cache.as_deref()?;
-        let is_same = self.config.is_database(reported, self.board().contact.tcp_port);
+        let is_same = self.config.is_database(reported, board.contact.tcp_port);
         (is_same && !self.config.accepts(Risk::ObjectCache)).then(|| self.config.shared_sentence(reported))
+    }
+}
+
+impl Others {
+    /// Nobody waits for the answer.
+    fn tell_pause(&self, site: &str, pause: Option<Pause>) {
+        let (answer, _) = oneshot::channel();
+        let value = pause.map(|pause| fact_of(Some(pause)));
+        self.tell(Tell::Pause { site: site.to_string(), value, answer });
     }
 }
 
@@ -91,7 +100,24 @@ pub struct RedisView {
     pub lost: u64,
     /// Runs that were started without a lease.
     pub degraded_runs: u64,
-    pub runners: Vec<Member>,
+    pub runners: Vec<RunnerView>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct RunnerView {
+    pub id: String,
+    pub name: String,
+    pub listen: String,
+    pub version: String,
+    /// How many it can reach.
+    pub sites: usize,
+}
+
+impl RunnerView {
+    fn of(member: &Member) -> Self {
+        let Member { id, name, listen, version, sites, .. } = member.clone();
+        Self { id, name, listen, version, sites: sites.len() }
+    }
 }
 
 impl Others {
@@ -108,7 +134,7 @@ impl Others {
             since: clock::rfc3339(board.contact.since_ms),
             lost: board.contact.lost,
             degraded_runs: self.degraded_runs,
-            runners: board.runners.clone(),
+            runners: board.runners.iter().map(RunnerView::of).collect(),
         }
     }
 }
@@ -128,37 +154,45 @@ impl Scheduler {
     fn heed_board(&mut self) {
         let Some(others) = &mut self.others else { return };
         let board = others.leases.board.borrow_and_update().clone();
-        for entry in self.entries.values_mut() {
+        // Who is on his way out has his own leave to take.
+        for entry in self.entries.values_mut().filter(|entry| entry.removal.is_none()) {
             entry.heed(&board, &self.me.id);
         }
-        if !board.contact.is_there {
-            others.pending.values_mut().for_each(|pending| pending.told = None);
-            return;
+        if board.contact.is_there {
+            self.heed_pauses(&board);
+        } else {
+            others.pauses.lost();
         }
-        // A pause that only this host knows of: from before it shared its sites, or from a time without Redis.
-        if !std::mem::replace(&mut others.is_heeded, true) {
-            for entry in self.entries.values() {
-                if let Some(pause) = entry.state.pause() {
-                    others.pending.entry(entry.site.name.clone()).or_insert(Pending { pause: Some(pause), told: None });
-                }
+    }
+
+    fn heed_pauses(&mut self, board: &Board) {
+        let Some(others) = &mut self.others else { return };
+        let (now, wall) = (clock::steady_ms(), clock::now_ms());
+        let is_over = |pause: &Pause| pause.until.is_some_and(|until| until <= wall);
+        let noted = |site: &str| pause_of(board.paused.get(site).map(String::as_str));
+        let shown = |site: &str| noted(site).filter(|pause| !is_over(pause));
+        if others.part == Part::Member {
+            let entries = self.entries.values();
+            others.pauses.begin(entries.filter_map(|entry| Some((entry.site.name.clone(), entry.state.pause()?))));
+        }
+        for entry in self.entries.values().filter(|entry| entry.is_held_here()) {
+            let name = &entry.site.name;
+            if noted(name).is_some_and(|pause| is_over(&pause)) && !others.pauses.knows_better(name) {
+                others.tell_pause(name, None);
             }
         }
-        let now = clock::now_ms();
-        let shown = |site: &str| pause_of(board.paused.get(site).map(String::as_str));
-        let is_old = |pending: &Pending| pending.told.is_some_and(|told| (now - told).abs() > PENDING_MS);
-        others.pending.retain(|site, pending| shown(site) != pending.pause && !is_old(pending));
-        for (site, pending) in others.pending.iter_mut().filter(|(_, pending)| pending.told.is_none()) {
-            pending.told = Some(now);
-            let (answer, _) = oneshot::channel();
-            let value = pending.pause.map(|pause| fact_of(Some(pause)));
-            let _ = others.leases.keeper.send(Tell::Pause { site: site.clone(), value, answer });
+        let turn = others.pauses.turn(shown, now);
+        for (site, pause) in turn.to_tell {
+            others.tell_pause(&site, pause);
+        }
+        for site in turn.settled {
+            // From here on it is everybody's to know.
+            self.history.learn(&site, PAUSED, fact_of(None));
         }
         for entry in self.entries.values_mut() {
             let name = &entry.site.name;
-            if shown(name) != entry.state.pause() && !others.pending.contains_key(name) {
+            if !others.pauses.knows_better(name) && shown(name) != entry.state.pause() {
                 entry.state.set_pause(shown(name));
-                // From here on it is the others' to know.
-                self.history.learn(name, PAUSED, fact_of(None));
             }
         }
     }
@@ -166,40 +200,41 @@ impl Scheduler {
     /// What the keeper has to know of the sites, and which leases others are to have.
     pub(super) fn tell_keeper(&mut self, now: i64) {
         let Some(others) = &self.others else { return };
+        let steady = clock::steady_ms();
+        let is_hindered = self.history_trouble_since.is_some_and(|since| steady >= since + UNABLE_AFTER_MS);
         for entry in self.entries.values_mut().filter(|entry| entry.removal.is_none()) {
-            if let Some(is_able) = entry.ability(now) {
+            if let Some(is_able) = entry.ability(now, steady, is_hindered) {
                 others.tell(Tell::Able { site: entry.site.name.clone(), is_able });
             }
-            if entry.hands_over(now) {
+            if entry.hands_over(steady) {
                 tracing::info!(site = entry.site.name, "its lease is handed over to another runner");
                 others.tell(Tell::Release(entry.site.name.clone()));
             }
         }
     }
 
+    /// A pass without the plugin has nothing but the lease: it keeps it to its end.
     pub(super) fn configure_keeper(&self) {
         let Some(others) = &self.others else { return };
-        let names = self.entries.values().filter(|entry| entry.removal.is_none());
+        let names = self.entries.values().filter(|entry| entry.removal.is_none() || entry.needs_its_lease());
         others.tell(Tell::Sites(names.map(|entry| entry.site.name.clone()).collect()));
     }
 
     /// A look has ended: can the site be served from here?
     pub(super) fn looked_from_here(&mut self, number: usize, due: Option<&Due>) {
         let (Some(others), Some(entry)) = (&self.others, self.entries.get_mut(&number)) else { return };
-        let refusal = due.and_then(|due| others.shares_database(due));
+        let refusal = due.and_then(|due| others.refusal_of(&entry.site.name, due));
         let went_well = due.is_some() && refusal.is_none();
         if let Some(why) = refusal {
             entry.refused(clock::now_ms(), Failure::Misconfigured(why));
         }
-        if let Some(is_able) = entry.was_looked_at(went_well) {
-            others.tell(Tell::Able { site: entry.site.name.clone(), is_able });
-        }
+        entry.was_looked_at(went_well);
     }
 
     /// True where the notice is for another runner, and was passed on.
     pub(super) fn passed_on(&self, site: &str, notice: &Notice) -> bool {
         let Some(others) = &self.others else { return false };
-        let is_ours = |entry: &Entry| entry.site.name == site && entry.right() != Right::Nothing;
+        let is_ours = |entry: &Entry| entry.site.name == site && entry.removal.is_none() && entry.is_held_here();
         if self.entries.values().any(is_ours) {
             return false;
         }
@@ -210,34 +245,36 @@ impl Scheduler {
     /// For all hosts. Without Redis only where the site is this runner's, until it can be told.
     pub(super) fn pause_everywhere(&mut self, site: &str, pause: Option<Pause>, answer: Answer<()>) {
         let Some(others) = &mut self.others else { return };
-        let Some(entry) = self.entries.values_mut().find(|entry| entry.site.name == site) else { return };
-        let board = others.leases.board.borrow().clone();
-        if board.contact.is_there {
-            let (done, told) = oneshot::channel();
-            let value = pause.map(|pause| fact_of(Some(pause)));
-            others.tell(Tell::Pause { site: site.to_string(), value, answer: done });
-            // On this host at once; on the others when they hear of it.
-            entry.state.set_pause(pause);
-            others.pending.insert(site.to_string(), Pending { pause, told: Some(clock::now_ms()) });
-            tokio::spawn(async move {
-                let _ = answer.send(match told.await {
-                    Ok(Ok(())) => Ok(()),
-                    Ok(Err(why)) => {
-                        Err(Failure::NotStarted(format!("{why}; whether the other hosts know is not known")))
-                    }
-                    Err(_) => Err(Failure::Stopping),
-                });
-            });
-        } else if entry.is_held_here() {
-            entry.state.set_pause(pause);
-            others.pending.insert(site.to_string(), Pending { pause, told: None });
-            self.history.learn(site, PAUSED, fact_of(pause));
-            let _ = answer.send(Ok(()));
-        } else {
+        let found = self.entries.values_mut().find(|entry| entry.site.name == site && entry.removal.is_none());
+        let (Some(entry), board, now) = (found, others.board(), clock::steady_ms()) else { return };
+        let is_there = board.contact.is_there;
+        if !is_there && !entry.is_held_here() {
             let why = board.contact.why.clone().unwrap_or_else(|| "Redis has not been reached yet".into());
             let _ = answer.send(Err(Failure::NotStarted(format!(
                 "{why}, and the site is not this runner's at the moment; ask again when Redis answers"
             ))));
+            return;
         }
+        // On this host at once; on the others when they hear of it.
+        entry.state.set_pause(pause);
+        others.pauses.say(site, pause, now, is_there);
+        // Until all know.
+        self.history.learn(site, PAUSED, fact_of(pause));
+        if !is_there {
+            let _ = answer.send(Ok(()));
+            return;
+        }
+        let (done, told) = oneshot::channel();
+        let value = pause.map(|pause| fact_of(Some(pause)));
+        others.tell(Tell::Pause { site: site.to_string(), value, answer: done });
+        tokio::spawn(async move {
+            let _ = answer.send(match told.await {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(why)) => {
+                    Err(Failure::NotStarted(format!("{why}; it holds on this host, and the others are told later")))
+                }
+                Err(_) => Err(Failure::Stopping),
+            });
+        });
     }
 }

@@ -20,7 +20,7 @@ use crate::text;
 use crate::trigger::wp_cron_php;
 
 pub use asked::{Answer, Asked};
-pub use shared::{Right, Shared};
+pub use shared::{May, Shared};
 
 pub struct Entry {
     pub site: Arc<Site>,
@@ -125,6 +125,7 @@ impl Entry {
     pub fn return_to(&mut self, site: &Arc<Site>, me: &Arc<Me>, now: i64) {
         let has_left = self.removal.take() == Some(Removal::Left);
         self.reconfigure(site, me, now);
+        self.is_shared_anew();
         if has_left {
             self.state.return_to();
         }

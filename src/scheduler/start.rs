@@ -1,6 +1,6 @@
 //! What may start now: calls, goodbyes and runs, up to the limits of the host and of each place.
 
-use super::entry::{Removal, Right};
+use super::entry::{May, Removal};
 use super::stop::leave;
 use super::{CALLS_AT_ONCE, Ran, SLICE_MS, Scheduler, TaskEnd};
 use crate::clock;
@@ -21,7 +21,7 @@ impl Scheduler {
         // Asked anew: a site that is being called, or whose lease was refused, has another time now than before. Who wants
         // something this moment and did not get it waits for a place, and whoever gives one back wakes the loop.
         let waiting = self.entries.values().filter(|entry| !entry.is_finished && entry.removal.is_none());
-        let waiting = waiting.filter(|entry| entry.right() != Right::Nothing);
+        let waiting = waiting.filter(|entry| entry.may() != May::Nothing);
         let times = waiting.filter_map(|entry| match entry.state.wants(now) {
             Want::Nothing { until } => Some(until),
             _ => None,
@@ -45,16 +45,16 @@ impl Scheduler {
                 continue;
             }
             entry.refuse_asked(self.history_trouble.as_deref());
-            match entry.right() {
-                Right::All | Right::Degraded => {}
-                Right::Look => {
+            match entry.may() {
+                May::All | May::Degraded => {}
+                May::Look => {
                     if may_call && !entry.state.is_calling() && !matches!(entry.state.wants(now), Want::Nothing { .. })
                     {
                         self.call(number, Want::Look, now);
                     }
                     continue;
                 }
-                Right::Nothing => continue,
+                May::Nothing => continue,
             }
             if entry.has_asked_and_may_run() {
                 runs.push(number);
@@ -102,6 +102,8 @@ impl Scheduler {
                 None => tracing::info!("the history can be written again"),
             }
         }
+        self.history_trouble_since =
+            trouble.as_ref().and(self.history_trouble_since.or_else(|| Some(clock::steady_ms())));
         self.history_trouble = trouble;
     }
 
@@ -154,7 +156,11 @@ impl Scheduler {
     }
 
     fn forget_removed(&mut self) {
+        let before = self.entries.len();
         self.entries.retain(|_, entry| !entry.is_gone());
+        if self.entries.len() != before {
+            self.configure_keeper();
+        }
     }
 
     fn start_run(&mut self, number: usize, now: i64) -> bool {
@@ -162,11 +168,11 @@ impl Scheduler {
         let can_ask = entry.state.epoch().is_some() && entry.calls.is_some();
         let may = entry.state.has_free_lane() && (can_ask || !entry.site.has_plugin());
         // Once more: the lease is good for seconds only.
-        let right = entry.right();
-        if !may || !matches!(right, Right::All | Right::Degraded) || !entry.ready(&self.state, now) {
+        let may_now = entry.may();
+        if !may || !matches!(may_now, May::All | May::Degraded) || !entry.ready(&self.state, now) {
             return false;
         }
-        if let (Right::Degraded, Some(others)) = (right, &mut self.others) {
+        if let (May::Degraded, Some(others)) = (may_now, &mut self.others) {
             others.degraded_runs += 1;
         }
         let began = entry.state.pass_began().unwrap_or(now);

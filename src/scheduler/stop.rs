@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
-use super::entry::Removal;
+use super::entry::{Entry, Removal};
 use super::{Scheduler, next_event};
 use crate::lease::redis::Tell;
 use crate::outcome::Failure;
@@ -28,7 +28,7 @@ impl Scheduler {
         let deadline = tokio::time::Instant::now() + limit;
         self.end_calls().await;
         self.leave().await;
-        self.give_leases_back().await;
+        self.give_leases_back(Entry::needs_its_lease).await;
         self.refuse_late_orders();
         if self.running > 0 {
             tracing::info!("stopping: {} requests still run events; waiting up to {limit:?} for them", self.running);
@@ -43,6 +43,7 @@ impl Scheduler {
             }
         }
         self.refuse_late_orders();
+        self.give_leases_back(Entry::needs_its_lease).await;
         if self.running > 0 {
             tracing::warn!(
                 "{} requests still run events; PHP goes on with them (a process of WP-CLI only where the unit says \
@@ -70,17 +71,22 @@ impl Scheduler {
         }
     }
 
-    /// The others have them within a second or two; what runs here is kept from running twice by its process lock.
-    pub async fn give_leases_back(&mut self) {
+    /// The others have them within a second or two; what runs here is kept from running twice by its process lock, and where there
+    /// is none the lease is kept. A take-over that is still on its way could take the site from the next one: that lease ends
+    /// by itself.
+    pub async fn give_leases_back(&mut self, is_kept: impl Fn(&Entry) -> bool) {
         let Some(others) = &self.others else { return };
+        let kept = self.entries.values().filter(|entry| is_kept(entry) || entry.state.is_taking());
+        let keep = kept.map(|entry| entry.site.name.clone()).collect();
         let (answer, answered) = oneshot::channel();
-        others.tell(Tell::Leave(answer));
-        let _ = answered.await;
+        others.tell(Tell::Leave { keep, answer });
+        let _ = tokio::time::timeout(GOODBYE, answered).await;
     }
 
     /// Page-load cron is back at once on a site that nobody looks after any more.
     pub async fn leave(&mut self) {
         let mut leaving = JoinSet::new();
+        let is_followed = self.entries.values().all(Entry::has_follower);
         for entry in self.entries.values().filter(|entry| entry.may_leave && entry.removal != Some(Removal::Left)) {
             let (Some(calls), Some(epoch)) = (entry.calls.clone(), entry.state.epoch()) else { continue };
             let (install, follows) = (entry.state.install.clone(), entry.has_follower());
@@ -88,7 +94,7 @@ impl Scheduler {
         }
         let all = async { while leaving.join_next().await.is_some() {} };
         // A site that does not answer must not keep the others from their next runner.
-        let limit = if self.others.is_some() { SHORT_GOODBYE } else { GOODBYE };
+        let limit = if is_followed { SHORT_GOODBYE } else { GOODBYE };
         let _ = tokio::time::timeout(limit, all).await;
     }
 }

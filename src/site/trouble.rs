@@ -66,8 +66,9 @@ impl State {
         }
     }
 
-    /// How long there has been trouble that another host may not have: the way to PHP, not what lies behind it.
-    pub fn trouble_of_this_host(&self, now: i64) -> Option<i64> {
+    /// How long there has been trouble that another host may not have (the way to PHP, not what lies behind it), and whether runs
+    /// alone meet it.
+    pub fn trouble_of_this_host(&self, now: i64) -> Option<(i64, bool)> {
         let trouble = self.trouble.as_ref()?;
         let is_ours = matches!(
             trouble.failure,
@@ -79,7 +80,7 @@ impl State {
                 | Failure::Refused { .. }
                 | Failure::ServerError(_)
         );
-        is_ours.then_some(now - trouble.since)
+        is_ours.then_some((now - trouble.since, trouble.of_runs))
     }
 
     /// This host could not get the lease.

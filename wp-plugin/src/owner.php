@@ -160,8 +160,7 @@ function owner_leaves( Connection $db, string $id, bool $follows = false ): bool
 			break;
 		}
 	}
-	if ( ! $follows ) {
-		save_settings( array( 'seen' => 0 ) );
-	}
+	// Whoever follows is seen at once; should nobody come, page loads start events again after a minute.
+	save_settings( array( 'seen' => $follows ? time() - max( 0, grace( settings() ) - FOLLOWER_WAITS ) : 0 ) );
 	return true;
 }

@@ -15,6 +15,8 @@ const OPTION = 'wp_cron_runner';
 
 /** Milliseconds of silence, after it was expected, until an owner's place may be taken. */
 const SILENCE_MS = 45000;
+/** Seconds in which a runner that is to follow another is waited for, before page loads start events again. */
+const FOLLOWER_WAITS = 60;
 
 /**
  * The name the runner's configuration has for this site.

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::{Finding, Judgement};
-use crate::config::Config;
+use crate::commands::peers::Peers;
 use crate::config::redis::{Redis, Risk};
+use crate::config::{Config, Site};
 use crate::history::redis::SharedHistory;
 use crate::lease::redis::{Member, probe};
 use crate::outcome::exit;
@@ -94,4 +95,14 @@ pub fn shared_database(name: &str, redis: &Redis, due: &Due, tcp_port: u16) -> O
     let level = if redis.accepts(Risk::ObjectCache) { Judgement::Warn } else { Judgement::Fail };
     let expected = "a database of its own for [redis]";
     Some(Finding::new(name, level, redis.shared_sentence(reported)).expecting(expected, "see `url` in [redis]"))
+}
+
+/// Another host's site of the same name.
+pub async fn other_install(config: &Config, site: &Site, due: &Due) -> Option<Finding> {
+    let known = Peers::of(config)?.history.fact(&site.name, "install").await.ok()??;
+    let found = format!("other runners know the name {} as another WordPress install", site.name);
+    let expected = format!("{known}, not {}", crate::text::safe(&due.install));
+    let fix = "give one of the two another `name`, or [redis] another `prefix`; where the site moved, `wp-cron-runner plugin install`";
+    (known != due.install)
+        .then(|| Finding::new(format!("site {}", site.name), Judgement::Fail, found).expecting(expected, fix))
 }

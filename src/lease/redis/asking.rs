@@ -12,17 +12,16 @@ use crate::redis_link::{Link, Trouble};
 
 /// What the runners know, as the key of each kind has it.
 #[derive(Debug, Default)]
-pub struct Shared {
+pub struct Leased {
     /// Site to the name of the runner that holds its lease.
     pub holders: HashMap<String, String>,
     /// Site to the value of the fact `paused`.
     pub paused: HashMap<String, String>,
 }
 
-pub async fn shared(link: &Link, sites: &[String]) -> Result<Shared, Trouble> {
+pub async fn leased(link: &Link, sites: &[String]) -> Result<Leased, Trouble> {
     let config = &link.config;
-    let mut pipeline = beat(config);
-    pipeline.arg("").arg("").arg(0).arg("");
+    let mut pipeline = beat(config, None);
     for site in sites {
         pipeline.cmd("GET").arg(key(config, &format!("lease:{site}")));
     }
@@ -37,7 +36,7 @@ pub async fn shared(link: &Link, sites: &[String]) -> Result<Shared, Trouble> {
             holders.insert(site.clone(), holder(&value, name));
         }
     }
-    Ok(Shared { holders, paused: paused.into_iter().collect() })
+    Ok(Leased { holders, paused: paused.into_iter().collect() })
 }
 
 /// For all runners, and they hear of it at once. None: it goes on.
@@ -48,13 +47,15 @@ pub async fn set_pause(link: &Link, site: &str, value: Option<&str>) -> Result<(
         None => pipeline.cmd("HDEL").arg(key(&link.config, "paused")).arg(site),
     };
     link.ask::<Vec<Value>>(&pipeline).await?;
-    say(link, &Message::Changed { from: String::new() }).await
+    say(link, &[Message::Changed { from: String::new() }]).await
 }
 
-pub(super) async fn say(link: &Link, message: &Message) -> Result<(), Trouble> {
-    let json = serde_json::to_string(message).map_err(|error| Trouble::Refused(error.to_string()))?;
+pub(super) async fn say(link: &Link, messages: &[Message]) -> Result<(), Trouble> {
     let mut pipeline = redis::pipe();
-    pipeline.cmd("PUBLISH").arg(key(&link.config, "events")).arg(json);
+    for message in messages {
+        let json = serde_json::to_string(message).map_err(|error| Trouble::Refused(error.to_string()))?;
+        pipeline.cmd("PUBLISH").arg(key(&link.config, "events")).arg(json);
+    }
     link.ask::<Vec<Value>>(&pipeline).await.map(drop)
 }
 
@@ -78,8 +79,7 @@ pub async fn probe(link: &Link) -> Result<Vec<Member>, Trouble> {
     }
     link.ask::<Vec<Value>>(&pipeline).await?;
     link.listen(&key(config, "events")).await?;
-    let mut pipeline = beat(config);
-    pipeline.arg("").arg("").arg(0).arg("");
+    let pipeline = beat(config, None);
     let answer = link.each(&pipeline).await?.into_iter().nth(1).unwrap_or(Ok(Value::Nil))?;
     let (_, _, alive, ..): Beaten = read(answer)?;
     Ok(alive.iter().filter_map(|json| serde_json::from_str(json).ok()).collect())

@@ -11,7 +11,9 @@ end
 local all, alive, first = redis.call('HGETALL', KEYS[1]), {}, -1
 for i = 1, #all, 2 do
 	local till, json = string.match(all[i + 1], '^(%d+) (.*)$')
-	if till and tonumber(till) > now then
+	if not till then
+		-- Another version's: it knows what it means.
+	elseif tonumber(till) > now then
 		alive[#alive + 1] = json
 		if first < 0 or till - now < first then
 			first = till - now

@@ -13,7 +13,13 @@ if redis.call('GET', KEYS[2]) ~= ARGV[3] then
 end
 -- One of this runner's own is an earlier process's, and that one is dead.
 if held and string.sub(held, 1, #ARGV[5]) ~= ARGV[5] then
-	return { 0, held, redis.call('PTTL', KEYS[1]) }
+	local left = redis.call('PTTL', KEYS[1])
+	if left < 0 then
+		-- Somebody took its end away (PERSIST), and it would be there for ever.
+		redis.call('PEXPIRE', KEYS[1], ARGV[2])
+		left = tonumber(ARGV[2])
+	end
+	return { 0, held, left }
 end
 local quarantine = redis.call('PTTL', KEYS[3])
 if quarantine > 0 and ARGV[4] ~= '1' then

@@ -8,6 +8,8 @@ use redis::{PushInfo, PushKind, Value};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::asking::say;
+use super::round::key;
 use super::{Board, Contact, Facts, GUEST, Leases, Member, ROUND_MS, Standing, Tell};
 use crate::clock;
 use crate::protocol::Notice;
@@ -16,6 +18,8 @@ use crate::redis_link::{Link, Trouble};
 
 /// Runners hear themselves in every round: a connection that is silent for longer is dead.
 const SILENCE: Duration = Duration::from_secs(20);
+/// Between two rounds.
+const MOST_NOTICES: usize = 1000;
 /// A goodbye that Redis does not take is not waited for.
 const GOODBYE: Duration = Duration::from_secs(2);
 
@@ -139,6 +143,16 @@ pub fn keep(link: &Arc<Link>, part: Part, me: Member, sites: &[String]) -> Lease
     Leases { board: reader, keeper: tell, notices: heard }
 }
 
+/// What was said since the last round, and waits to be done. It is done at once for all of it: while Redis hangs, each word
+/// costs a second.
+#[derive(Debug, Default)]
+struct Said {
+    wants_round: bool,
+    releases: Vec<(String, String)>,
+    notices: Vec<Message>,
+    leave: Option<(Vec<String>, oneshot::Sender<()>)>,
+}
+
 impl Keeper {
     async fn keep(
         mut self,
@@ -146,41 +160,51 @@ impl Keeper {
         mut messages: mpsc::UnboundedReceiver<Message>,
         notices: mpsc::UnboundedSender<(String, Notice)>,
     ) {
-        let mut left: Option<oneshot::Sender<()>> = None;
         loop {
             self.round().await;
             self.publish();
             let next = tokio::time::Instant::now() + self.pause();
-            let mut is_time = false;
-            while !is_time {
+            let mut said = Said::default();
+            while !said.wants_round {
                 tokio::select! {
                     tell = told.recv() => match tell {
                         None => return,
-                        Some(Tell::Leave(answer)) => {
-                            left = Some(answer);
-                            is_time = true;
-                        }
-                        Some(tell) => is_time = self.heed(tell).await,
+                        Some(tell) => self.heed(tell, &mut said).await,
                     },
-                    Some(message) = messages.recv() => is_time = self.hear(message, &notices),
-                    () = tokio::time::sleep_until(next) => is_time = true,
+                    Some(message) = messages.recv() => self.hear(message, &notices, &mut said),
+                    () = tokio::time::sleep_until(next) => said.wants_round = true,
                 }
-                // Whatever else was said meanwhile is one round.
                 while let Ok(tell) = told.try_recv() {
-                    match tell {
-                        Tell::Leave(answer) => left = Some(answer),
-                        tell => _ = self.heed(tell).await,
-                    }
+                    self.heed(tell, &mut said).await;
                 }
-                is_time |= left.is_some();
+                while let Ok(message) = messages.try_recv() {
+                    self.hear(message, &notices, &mut said);
+                }
+                self.do_what_was_said(&mut said).await;
             }
-            if let Some(answer) = left.take() {
-                let _ = tokio::time::timeout(GOODBYE, self.leave()).await;
+            if let Some((keep, answer)) = said.leave {
+                let is_last = keep.is_empty();
+                let _ = tokio::time::timeout(GOODBYE, self.leave(&keep)).await;
                 self.publish();
                 let _ = answer.send(());
-                return;
+                if is_last {
+                    return;
+                }
             }
         }
+    }
+
+    async fn do_what_was_said(&mut self, said: &mut Said) {
+        if !said.releases.is_empty() {
+            said.wants_round |= !self.release(std::mem::take(&mut said.releases)).await;
+            self.publish();
+        }
+        // A lost notice is harmless: the next rescan finds what it spoke of.
+        let notices = std::mem::take(&mut said.notices);
+        if !notices.is_empty() && self.contact.is_there {
+            said.wants_round |= say(&self.link, &notices).await.is_err();
+        }
+        said.wants_round |= said.leave.is_some();
     }
 
     /// How long nothing needs to be done: the usual time; less and less after a failure.
@@ -192,48 +216,42 @@ impl Keeper {
         Duration::from_millis(ms.unsigned_abs())
     }
 
-    /// True where it wants a round at once.
-    async fn heed(&mut self, tell: Tell) -> bool {
+    async fn heed(&mut self, tell: Tell, said: &mut Said) {
         match tell {
             Tell::Sites(sites) => {
-                let gone = self.configure(&sites);
-                self.release(gone).await;
+                said.releases.extend(self.configure(&sites));
                 self.is_news = true;
-                true
+                said.wants_round = true;
             }
             Tell::Able { site, is_able } => {
-                let Some(held) = self.sites.get_mut(&site).filter(|held| held.is_able != is_able) else { return false };
-                held.is_able = is_able;
-                self.is_news = true;
-                true
+                if let Some(held) = self.sites.get_mut(&site).filter(|held| held.is_able != is_able) {
+                    held.is_able = is_able;
+                    self.is_news = true;
+                    said.wants_round = true;
+                }
             }
             Tell::Release(site) => {
-                let lease = self.sites.get_mut(&site).and_then(|held| held.value.take());
-                self.release(lease.map(|value| (site, value)).into_iter().collect()).await;
-                self.publish();
-                false
+                let value = self.sites.get_mut(&site).and_then(|held| held.value.take());
+                said.releases.extend(value.map(|value| (site, value)));
             }
-            Tell::Notice { site, notice } => {
-                let _ = self.say(&Message::Notice { site, notice }).await;
-                false
+            Tell::Notice { site, notice } if said.notices.len() < MOST_NOTICES => {
+                said.notices.push(Message::Notice { site, notice });
             }
+            Tell::Notice { .. } => {}
             Tell::Pause { site, value, answer } => {
                 let done = self.set_pause(&site, value.as_deref()).await;
                 let _ = answer.send(done.map_err(|trouble| trouble.to_string()));
-                true
+                said.wants_round = true;
             }
-            Tell::Leave(_) => true,
+            Tell::Leave { keep, answer } => said.leave = Some((keep, answer)),
         }
     }
 
-    fn hear(&self, message: Message, notices: &mpsc::UnboundedSender<(String, Notice)>) -> bool {
+    fn hear(&self, message: Message, notices: &mpsc::UnboundedSender<(String, Notice)>, said: &mut Said) {
         match message {
-            Message::Changed { from } => from != self.me.process,
-            Message::Here { .. } => false,
-            Message::Notice { site, notice } => {
-                let _ = notices.send((site, notice));
-                false
-            }
+            Message::Changed { from } => said.wants_round |= from != self.me.process,
+            Message::Here { .. } => {}
+            Message::Notice { site, notice } => _ = notices.send((site, notice)),
         }
     }
 
@@ -307,9 +325,18 @@ impl Keeper {
 
 /// For ever: what other runners say, over a connection of its own.
 async fn listen(link: Arc<Link>, messages: mpsc::UnboundedSender<Message>) {
+    let mut is_told = false;
     loop {
-        let channel = format!("{}:events", link.config.prefix);
-        if let Ok((_wire, mut pushed)) = link.listen(&channel).await {
+        let channel = key(&link.config, "events");
+        let listening = link.listen(&channel).await;
+        if let Err(trouble) = &listening
+            && !matches!(trouble, Trouble::NoAnswer(_))
+            && !std::mem::replace(&mut is_told, true)
+        {
+            tracing::warn!("what other runners say is not heard, and leases move more slowly: {trouble}");
+        }
+        if let Ok((_wire, mut pushed)) = listening {
+            is_told = false;
             // What was said before is not heard any more.
             let missed = Message::Changed { from: String::new() };
             if messages.send(missed).is_err() {

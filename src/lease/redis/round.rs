@@ -58,7 +58,7 @@ impl Keeper {
         }
     }
 
-    /// A failed beat is no reason to lose leases: those are renewed all the same.
+    /// A beat or a look that was refused is no reason to lose leases: those are renewed all the same.
     async fn look_and_hold(&mut self) -> Result<(), Trouble> {
         let wire = self.link.wire().await?;
         let server = wire.server().await?;
@@ -70,16 +70,18 @@ impl Keeper {
         if matches!(beaten, Err(Trouble::NoAnswer(_))) {
             return beaten;
         }
-        if beaten.is_ok() {
-            self.look(&wire).await?;
+        let looked = if beaten.is_ok() { self.look(&wire).await } else { Ok(()) };
+        if matches!(looked, Err(Trouble::NoAnswer(_))) {
+            return looked;
         }
         let held = self.hold(&wire, &server, beaten.is_ok()).await;
+        let from = self.me.process.clone();
         if std::mem::take(&mut self.is_news) {
-            self.say(&Message::Changed { from: self.me.process.clone() }).await?;
+            say(&self.link, &[Message::Changed { from }]).await?;
         } else if self.part == Part::Member {
-            self.say(&Message::Here { from: self.me.process.clone() }).await?;
+            say(&self.link, &[Message::Here { from }]).await?;
         }
-        beaten.and(held)
+        beaten.and(looked).and(held)
     }
 
     /// Who lives, and which sites are paused.
@@ -88,13 +90,11 @@ impl Keeper {
         self.me.sites = self.sites.iter().filter(|(_, held)| held.is_able).map(|(site, _)| site.clone()).collect();
         let json = serde_json::to_string(&self.me).map_err(|error| Trouble::Refused(error.to_string()))?;
         let realm = if self.realm.is_empty() { &self.own_realm } else { &self.realm };
-        let mut pipeline = beat(&self.link.config);
-        pipeline.arg(if is_member { self.me.id.as_str() } else { "" }).arg(json).arg(TTL_MS).arg(realm);
+        let word = is_member.then_some((self.me.id.as_str(), json.as_str(), realm.as_str()));
+        let pipeline = beat(&self.link.config, word);
         let answer = second(wire.each(&pipeline).await?)?;
         let (before, realm, alive, paused, server, quarantine, first_end): Beaten = read(answer)?;
-        if first_end >= 0 {
-            self.sooner(first_end + 20);
-        }
+        self.sooner(first_end.saturating_add(20));
         self.learn_double(&before)?;
         self.realm = realm;
         self.members = alive.iter().filter_map(|json| serde_json::from_str(json).ok()).collect();
@@ -130,31 +130,17 @@ impl Keeper {
         }
         let mut pipeline = redis::pipe();
         pipeline.cmd("MGET").arg(sites.iter().map(|site| self.key(&format!("lease:{site}"))).collect::<Vec<_>>());
-        if !self.is_known {
-            for site in &sites {
-                pipeline.cmd("HMGET").arg(self.key(&format!("site:{site}"))).arg(&["install", "epoch", "ended_ms"]);
-            }
-        }
-        let mut answers = wire.each(&pipeline).await?.into_iter();
-        let values: Vec<Option<String>> = read(answers.next().unwrap_or(Ok(Value::Nil))?)?;
-        let now = clock::boot_ms();
+        let answer = wire.each(&pipeline).await?.pop().unwrap_or(Ok(Value::Nil))?;
+        let values: Vec<Option<String>> = read(answer)?;
+        let (now, own) = (clock::boot_ms(), format!("{}:", self.me.id));
         for (site, value) in sites.iter().zip(values) {
-            let holder = value.as_deref().map(|value| self.name_of(value));
-            let own = format!("{}:", self.me.id);
+            let theirs = value.as_deref().filter(|value| !value.starts_with(&own)).map(|value| self.name_of(value));
             let Some(held) = self.sites.get_mut(site) else { continue };
-            held.theirs = holder.filter(|_| value.as_deref().is_some_and(|value| !value.starts_with(&own)));
-            match value {
-                None => held.free_since = held.free_since.or(Some(now)),
-                Some(_) => held.free_since = None,
-            }
+            held.theirs = theirs;
+            held.free_since = if value.is_none() { held.free_since.or(Some(now)) } else { None };
         }
         if !self.is_known {
-            for (site, answer) in sites.iter().zip(answers) {
-                let facts = facts_in(answer?)?;
-                if let Some(held) = self.sites.get_mut(site) {
-                    held.facts = Some(facts);
-                }
-            }
+            self.learn_facts(wire, sites).await?;
             self.is_known = true;
         }
         Ok(())
@@ -270,7 +256,7 @@ impl Keeper {
                 held.until = 0;
                 held.theirs = Some(names);
                 held.free_since = None;
-                self.sooner(*left + 50);
+                self.sooner(left.saturating_add(50));
             }
             Answer::Quarantine(left) => {
                 held.value = None;
@@ -278,16 +264,20 @@ impl Keeper {
                 held.why = format!(
                     "this Redis was started, emptied or promoted a moment ago: leases that were granted before may be gone \
                      from it, and it grants new ones after {}",
-                    clock::local(clock::now_ms() + left)
+                    clock::local(clock::now_ms().saturating_add(*left))
                 );
                 held.free_since = held.free_since.or(Some(began));
-                self.sooner(*left + 50);
+                self.sooner(left.saturating_add(50));
             }
         }
         false
     }
 
+    /// Only for a time ahead: what Redis calls endless is less than 0.
     fn sooner(&mut self, ms: i64) {
+        if ms < 50 {
+            return;
+        }
         self.sooner_ms = Some(self.sooner_ms.map_or(ms, |known| known.min(ms)));
     }
 
@@ -301,18 +291,17 @@ impl Keeper {
             pipeline.cmd("HMGET").arg(self.key(&format!("site:{site}"))).arg(&["install", "epoch", "ended_ms"]);
         }
         for (site, answer) in sites.iter().zip(wire.each(&pipeline).await?) {
-            let facts = facts_in(answer?)?;
             if let Some(held) = self.sites.get_mut(site) {
-                held.facts = Some(facts);
+                held.facts = Some(facts_in(answer));
             }
         }
         Ok(())
     }
 
-    /// Of no interest is whether Redis heard it: a lease ends by itself.
-    pub(super) async fn release(&mut self, leases: Vec<(String, String)>) {
+    /// True where Redis heard it; else it is told again in every round, until the leases have ended by themselves.
+    pub(super) async fn release(&mut self, leases: Vec<(String, String)>) -> bool {
         if leases.is_empty() {
-            return;
+            return true;
         }
         let mut pipeline = redis::pipe();
         pipeline.cmd("SCRIPT").arg("LOAD").arg(include_str!("release.lua"));
@@ -322,21 +311,29 @@ impl Keeper {
                 (held.value, held.until, held.wanted_by) = (None, 0, None);
             }
         }
-        if self.link.each(&pipeline).await.is_ok() {
-            let _ = self.say(&Message::Changed { from: self.me.process.clone() }).await;
+        let changed = [Message::Changed { from: self.me.process.clone() }];
+        if self.link.each(&pipeline).await.is_ok() && say(&self.link, &changed).await.is_ok() {
+            return true;
         }
+        let until = clock::boot_ms() + TTL_MS;
+        self.maybe.extend(leases.into_iter().map(|(site, value)| Maybe { site, value, until }));
+        false
     }
 
-    /// Not alive any more first, so that whoever hears of it counts without this runner.
-    pub(super) async fn leave(&mut self) {
+    /// Not alive any more first, so that whoever hears of it counts without this runner. What is kept is renewed until the end.
+    pub(super) async fn leave(&mut self, keep: &[String]) {
         if self.part == Part::Member {
             let mut pipeline = redis::pipe();
             pipeline.cmd("HDEL").arg(self.key("runners")).arg(&self.me.id);
             let _ = self.link.each(&pipeline).await;
         }
-        let leases = self.sites.iter_mut().filter_map(|(site, held)| Some((site.clone(), held.value.take()?)));
-        let mut leases: Vec<(String, String)> = leases.collect();
-        leases.extend(self.maybe.drain(..).map(|maybe| (maybe.site, maybe.value)));
+        self.part = Part::Guest;
+        let kept = |site: &String| keep.contains(site);
+        let mut leases: Vec<(String, String)> = self.maybe.drain(..).map(|maybe| (maybe.site, maybe.value)).collect();
+        for (site, held) in self.sites.iter_mut().filter(|(site, _)| !kept(site)) {
+            leases.extend(held.value.take().map(|value| (site.clone(), value)));
+        }
+        self.sites.retain(|site, _| kept(site));
         self.release(leases).await;
     }
 
@@ -347,10 +344,6 @@ impl Keeper {
             None => _ = self.paused.remove(site),
         }
         Ok(())
-    }
-
-    pub(super) async fn say(&self, message: &Message) -> Result<(), Trouble> {
-        say(&self.link, message).await
     }
 
     fn name_of(&self, value: &str) -> String {
@@ -381,14 +374,17 @@ pub(super) fn key(config: &Redis, name: &str) -> String {
     format!("{}:{name}", config.prefix)
 }
 
-/// The script is loaded each time: a server that was started anew has none, and a pipeline cannot ask twice.
-pub(super) fn beat(config: &Redis) -> Pipeline {
+/// `word`: this runner's id, its entry, and the realm where there is none yet; without it nothing is said. The script is loaded
+/// each time: a server that was started anew has none, and a pipeline cannot ask twice.
+pub(super) fn beat(config: &Redis, word: Option<(&str, &str, &str)>) -> Pipeline {
     let mut pipeline = redis::pipe();
     pipeline.cmd("SCRIPT").arg("LOAD").arg(include_str!("beat.lua"));
     pipeline.cmd("EVALSHA").arg(BEAT.get_hash()).arg(5);
     for name in ["runners", "realm", "paused", "server", "quarantine"] {
         pipeline.arg(key(config, name));
     }
+    let (id, entry, realm) = word.unwrap_or_default();
+    pipeline.arg(id).arg(entry).arg(TTL_MS).arg(realm);
     pipeline
 }
 
@@ -430,7 +426,10 @@ fn acknowledged(answer: Option<Result<Value, Trouble>>, least: usize) -> Result<
     Err(Trouble::Refused(format!("{replicas} replicas have the leases, and `wait_replicas` in [redis] wants {least}")))
 }
 
-fn facts_in(value: Value) -> Result<Facts, Trouble> {
-    let (install, epoch, ended_ms): (Option<String>, Option<i64>, Option<i64>) = read(value)?;
-    Ok(Facts { install, epoch, ended_ms })
+/// What cannot be read is not known: it keeps no lease away.
+fn facts_in(answer: Result<Value, Trouble>) -> Facts {
+    let fields = answer.and_then(read::<Vec<Option<String>>>).unwrap_or_default();
+    let field = |at: usize| fields.get(at).cloned().flatten();
+    let number = |at| field(at).and_then(|text| text.parse().ok());
+    Facts { install: field(0), epoch: number(1), ended_ms: number(2) }
 }

@@ -77,7 +77,7 @@ async fn two_runners_share_hand_over_and_follow_one_another() {
     assert_eq!(guest.board.borrow().runners.len(), 2, "a guest is nobody to share with");
 
     let (answer, answered) = oneshot::channel();
-    one.keeper.send(Tell::Leave(answer)).unwrap();
+    one.keeper.send(Tell::Leave { keep: Vec::new(), answer }).unwrap();
     answered.await.unwrap();
     let began = std::time::Instant::now();
     until(&mut two, "everything", |board| sites.iter().all(|site| is_ours(board, site))).await;

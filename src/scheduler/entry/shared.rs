@@ -4,12 +4,14 @@ use super::Entry;
 use crate::clock;
 use crate::lease::redis::{Board, Standing};
 use crate::outcome::Failure;
+use crate::scheduler::board::UNABLE_AFTER_MS;
 use crate::text;
 
 /// So long a site may run events before it is handed over in the middle of them.
 const PATIENCE_MS: i64 = 10_000;
-/// Trouble that another host may not have is waited out for so long.
-const UNABLE_AFTER_MS: i64 = 20_000;
+/// Whose looks succeed and whose runs do not is believed to serve the site so much later, and longer each time.
+const HOLD_OFF_MS: i64 = 300_000;
+const LONGEST_HOLD_OFF_MS: i64 = 3_600_000;
 
 /// What is known of the lease, by the keeper's board.
 #[derive(Debug, Default)]
@@ -17,8 +19,12 @@ pub struct Shared {
     standing: Standing,
     /// Why Redis does not answer.
     lost: Option<String>,
-    /// The site was reached from here; None: nobody has tried.
-    is_proven: Option<bool>,
+    /// The site was reached from here.
+    is_proven: bool,
+    /// What the keeper believes.
+    told_able: bool,
+    /// Runs failed here although looks succeed: not able before this time (steady milliseconds), and how long the last time.
+    held_off: Option<(i64, i64)>,
     /// The site has another owner although the lease is ours: whoever has it holds one from another Redis, or from before a
     /// failover. Only his silence makes way then.
     is_disputed: bool,
@@ -32,7 +38,7 @@ pub struct Shared {
 
 /// What may be done with a site now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Right {
+pub enum May {
     All,
     /// Redis is gone, and the site's database knows this runner: it goes on under that alone.
     Degraded,
@@ -43,20 +49,20 @@ pub enum Right {
 
 impl Entry {
     /// Always all where sites are not shared.
-    pub fn right(&self) -> Right {
-        let Some(shared) = &self.shared else { return Right::All };
+    pub fn may(&self) -> May {
+        let Some(shared) = &self.shared else { return May::All };
         match (&shared.standing, &shared.lost) {
             (Standing::Ours { .. } | Standing::Theirs { .. } | Standing::Free { .. }, None)
-                if shared.is_proven != Some(true) && self.site.has_plugin() && self.state.epoch().is_none() =>
+                if !shared.is_proven && self.site.has_plugin() && self.state.epoch().is_none() =>
             {
-                Right::Look
+                May::Look
             }
-            (Standing::Ours { until, .. }, _) if clock::boot_ms() < *until => Right::All,
+            (Standing::Ours { until, .. }, _) if clock::boot_ms() < *until => May::All,
             // It was ours when it was last known, or nobody can have it at the moment.
             (Standing::Ours { .. }, Some(_)) | (Standing::Free { .. }, _) if self.state.epoch().is_some() => {
-                Right::Degraded
+                May::Degraded
             }
-            _ => Right::Nothing,
+            _ => May::Nothing,
         }
     }
 
@@ -95,17 +101,17 @@ impl Entry {
             }
             _ => {}
         }
-        if let (Standing::Theirs { .. }, None, Some(install)) =
-            (&shared.standing, &self.state.install, board.facts.get(name).and_then(|facts| facts.install.clone()))
-        {
-            self.state.install = Some(install);
-        }
     }
 
-    /// Another is to have the lease: now, where nothing runs here, else in a while.
+    /// Another is to have the lease: now, where nothing runs here, else in a while. `now`: steady milliseconds.
     pub fn hands_over(&mut self, now: i64) -> bool {
         let is_idle = self.state.running() == 0 && !self.state.is_calling();
+        // A take-over on its way could take the site from whoever has it by then.
+        let must_keep = self.needs_its_lease() || self.state.is_taking();
         let Some(shared) = &mut self.shared else { return false };
+        if must_keep || shared.lost.is_some() {
+            return false;
+        }
         let Standing::Ours { wanted_by: Some(_), grant, .. } = shared.standing else {
             shared.wanted_since = None;
             return false;
@@ -121,30 +127,50 @@ impl Entry {
         true
     }
 
-    /// Something to tell the keeper: this runner can serve the site, or cannot while others could.
-    pub fn ability(&mut self, now: i64) -> Option<bool> {
+    /// News for the keeper: this runner can serve the site, or cannot, which matters where others could. `is_hindered`: nothing
+    /// can be started on this host.
+    pub fn ability(&mut self, now: i64, steady: i64, is_hindered: bool) -> Option<bool> {
+        let is_hindered = is_hindered || self.lease_trouble.is_some();
+        let trouble = self.state.trouble_of_this_host(now).filter(|(ms, _)| *ms >= UNABLE_AFTER_MS);
+        let goes_well = self.state.epoch().is_some() && self.state.failure().is_none();
         let has_plugin = self.site.has_plugin();
         let shared = self.shared.as_mut()?;
-        let is_bad = self.state.trouble_of_this_host(now).is_some_and(|ms| ms >= UNABLE_AFTER_MS);
-        let is_able = match shared.is_proven {
-            Some(true) if is_bad => false,
+        match trouble {
+            Some((_, is_of_runs)) if shared.is_proven => {
+                shared.is_proven = false;
+                if is_of_runs {
+                    let last = shared.held_off.map_or(HOLD_OFF_MS, |(_, last)| (last * 2).min(LONGEST_HOLD_OFF_MS));
+                    shared.held_off = Some((steady + last, last));
+                }
+            }
             // With the lease in hand whatever succeeds is a proof.
-            None if !has_plugin => true,
-            Some(false) | None if self.state.epoch().is_some() && self.state.failure().is_none() => true,
-            _ => return None,
-        };
-        shared.is_proven = Some(is_able);
-        Some(is_able)
+            None if goes_well || !has_plugin => shared.is_proven = true,
+            _ => {}
+        }
+        let is_held_off = shared.held_off.is_some_and(|(until, _)| steady < until);
+        let is_able = shared.is_proven && !is_hindered && !is_held_off;
+        (std::mem::replace(&mut shared.told_able, is_able) != is_able).then_some(is_able)
     }
 
     /// A look that was made to learn whether the site can be served has ended.
-    pub fn was_looked_at(&mut self, went_well: bool) -> Option<bool> {
-        let shared = self.shared.as_mut()?;
-        let is_news = shared.is_proven != Some(went_well) && (went_well || shared.is_proven == Some(true));
-        if went_well || shared.is_proven.is_none() {
-            shared.is_proven = Some(went_well);
+    pub fn was_looked_at(&mut self, went_well: bool) {
+        if let Some(shared) = &mut self.shared
+            && self.state.epoch().is_none()
+        {
+            shared.is_proven = went_well;
         }
-        is_news.then_some(went_well)
+    }
+
+    /// Wanted again: the keeper has forgotten it meanwhile.
+    pub fn is_shared_anew(&mut self) {
+        if let Some(shared) = &mut self.shared {
+            shared.told_able = false;
+        }
+    }
+
+    /// What runs has no fence and no lock but the lease.
+    pub fn needs_its_lease(&self) -> bool {
+        !self.site.has_plugin() && self.state.running() > 0
     }
 
     /// The site names another owner while the lease is ours.
@@ -159,8 +185,10 @@ impl Entry {
     /// What a take-over says: the realm, in which nobody has to wait for the silence of the one before, and until when the lease
     /// is trusted, on PHP's clock.
     pub fn realm(&self, now: i64) -> (String, Option<i64>) {
-        let Some(shared) = self.shared.as_ref().filter(|shared| !shared.is_disputed) else { return Default::default() };
+        let Some(shared) = &self.shared else { return Default::default() };
         let until = match &shared.standing {
+            // His silence has to make way; whoever follows this one need not wait.
+            _ if shared.is_disputed => None,
             Standing::Ours { until, .. } => Some(self.state.clock.to_php(now + until - clock::boot_ms())),
             _ => None,
         };
@@ -173,7 +201,7 @@ impl Entry {
     }
 
     pub fn is_held_here(&self) -> bool {
-        matches!(self.right(), Right::All | Right::Degraded)
+        matches!(self.may(), May::All | May::Degraded)
     }
 
     /// The runner that looks after it, where it is known to be another.
@@ -187,9 +215,9 @@ impl Entry {
     /// Why nothing can be started on a shared site: state and sentence.
     pub fn why_not_shared(&self) -> Option<(&'static str, String)> {
         let (shared, name) = (self.shared.as_ref()?, &self.site.name);
-        match (self.right(), &shared.standing, &shared.lost) {
-            (Right::All, ..) => None,
-            (Right::Degraded, standing, lost) => {
+        match (self.may(), &shared.standing, &shared.lost) {
+            (May::All, ..) => None,
+            (May::Degraded, standing, lost) => {
                 let why = match standing {
                     Standing::Free { why } => why,
                     _ => lost.as_deref().unwrap_or_default(),
@@ -206,7 +234,7 @@ impl Entry {
                 Some(("standby", words))
             }
             // What is wrong with the site says more than that it is not ours yet.
-            (Right::Look, _, None) if self.state.failure().is_some() => None,
+            (May::Look, _, None) if self.state.failure().is_some() => None,
             (_, _, Some(lost)) => Some((
                 "paused",
                 format!(

@@ -10,20 +10,20 @@ use crate::config::Config;
 use crate::config::redis::Redis;
 use crate::history::RunRecord;
 use crate::history::redis::SharedHistory;
-use crate::lease::redis::{Shared, set_pause, shared};
+use crate::lease::redis::{Leased, leased, set_pause};
 use crate::redis_link::Link;
 use crate::scheduler::orders::{fact_of, pause_of};
 use crate::site::Pause;
 
 /// The way to them.
-pub struct Others {
+pub struct Peers {
     config: Arc<Redis>,
     link: Arc<Link>,
     sites: Vec<String>,
     pub history: SharedHistory,
 }
 
-impl Others {
+impl Peers {
     /// None on a host of its own.
     pub fn of(config: &Config) -> Option<Self> {
         let redis = config.redis.as_ref()?;
@@ -38,12 +38,14 @@ impl Others {
         &self.sites
     }
 
-    pub async fn shared(&self) -> Result<Shared, Stop> {
-        shared(&self.link, &self.sites).await.map_err(|trouble| trouble.stop(&self.config))
+    pub async fn leased(&self) -> Result<Leased, Stop> {
+        leased(&self.link, &self.sites).await.map_err(|trouble| trouble.stop(&self.config))
     }
 
-    pub async fn pauses(&self) -> Result<HashMap<String, Pause>, Stop> {
-        let paused = self.shared().await?.paused;
+    /// Of a server that leases can be kept in.
+    pub async fn pauses_where_fit(&self) -> Result<HashMap<String, Pause>, Stop> {
+        self.link.refuse_unfit().await?;
+        let paused = self.leased().await?.paused;
         Ok(paused.into_iter().filter_map(|(site, value)| Some((site, pause_of(Some(&value))?))).collect())
     }
 
@@ -55,8 +57,17 @@ impl Others {
 
     /// A site as the runner sees it that looks after it.
     pub async fn view(&self, site: &str, runner: &str) -> Option<Value> {
-        let view: Value = serde_json::from_str(&self.history.facts(site).await.ok()?.view?).ok()?;
+        let view: Value = serde_json::from_str(&self.history.fact(site, "view").await.ok()??).ok()?;
         (view.get("runner")? == runner).then_some(view)
+    }
+
+    /// Which install a site is, for all runners: after it has moved.
+    pub async fn pin(&self, site: &str, install: &str) {
+        if let Err(trouble) = self.history.set_fact(site, "install", install).await {
+            tracing::warn!(
+                "{trouble}; other hosts may take site `{site}` for another install: try again when Redis answers"
+            );
+        }
     }
 
     /// A run that was decided about while no runner is up here to tell of it.

@@ -29,6 +29,8 @@
 //!   have it (WAIT), and where they do not answer there is none.
 //! - *A server that evicts* takes keys without a word. One with another maxmemory-policy than `noeviction` is refused, and so
 //!   is the database of an object cache, which is emptied by a click.
+//! - *Its clock.* Leases end by the clock of the server. One that is set forward by more than the margin of 5 s ends them
+//!   before their holders expect it; the fence has to do then.
 //! - *No Redis.* A lease that cannot be renewed ends, and nothing new is claimed on it. A site whose database has this runner
 //!   as its owner goes on without (`degraded`): the fence refuses every other one until it has been taken over, and then
 //!   this one. Any other site is left alone. Nobody ever starts a run because a question was not answered.
@@ -52,6 +54,9 @@
 //!   event as open, and neither runs it again nor calls it dead.
 //! - A pass of `wp-cron.php` through WP-CLI has neither fence nor process lock; its own lock is in [`pass`]. Such a site is
 //!   looked after only under a lease that is trusted.
+//!
+//! - A state directory that was cloned with its machine makes two runners of one id. They are told apart by their processes
+//!   after two rounds, and neither is granted anything more.
 //!
 //! So a lost or doubled lease costs a refused request, never a doubled event.
 

@@ -162,3 +162,59 @@ async fn a_probe_leaves_nothing_behind() {
     assert!(probe(&redis.link()).await.is_ok());
     assert_eq!(redis.ask(&["KEYS", "*"]), "");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn words_while_redis_hangs_hide_nothing_and_hold_nobody_up() {
+    let redis = known().await;
+    let mut one = keeper(&redis, "web-1", Part::Member, &["a"]);
+    prove(&one, &["a"]);
+    until(&mut one, "the lease", |board| is_ours(board, "a")).await;
+    redis.hang();
+    for _ in 0..500 {
+        let notice = Notice { install: None, next: Some(7) };
+        one.keeper.send(Tell::Notice { site: "b".into(), notice }).unwrap();
+    }
+    until(&mut one, "the loss", |board| !board.contact.is_there).await;
+    let (answer, answered) = oneshot::channel();
+    one.keeper.send(Tell::Leave { keep: Vec::new(), answer }).unwrap();
+    tokio::time::timeout(Duration::from_secs(10), answered).await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_others_wrote_keeps_no_lease_away_and_no_keeper_busy() {
+    let redis = known().await;
+    redis.ask(&["HSET", "wpcr:site:a", "epoch", "x"]);
+    redis.ask(&["SET", "wpcr:site:b", "no hash"]);
+    redis.ask(&["SET", "wpcr:lease:c", "someone:token"]);
+    redis.ask(&["HSET", "wpcr:runners", "newer", "{\"until\":1}"]);
+    let sites = ["a", "b", "c"];
+    let mut one = keeper(&redis, "web-1", Part::Member, &sites);
+    prove(&one, &sites);
+    until(&mut one, "both", |board| is_ours(board, "a") && is_ours(board, "b")).await;
+    let c = |board: &Board| matches!(board.sites.get("c"), Some(Standing::Theirs { .. }));
+    until(&mut one, "another's", c).await;
+    let left: i64 = redis.ask(&["PTTL", "wpcr:lease:c"]).parse().unwrap();
+    assert!((1..=TTL_MS).contains(&left), "it has an end now: {left}");
+    assert_eq!(redis.ask(&["HEXISTS", "wpcr:runners", "newer"]), "1", "its own version knows what it means");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_leaves_keeps_what_he_waits_for() {
+    let redis = known().await;
+    let (sites, keep) = (["a", "b"], vec!["b".to_string()]);
+    let mut one = keeper(&redis, "web-1", Part::Member, &sites);
+    prove(&one, &sites);
+    until(&mut one, "both", |board| sites.iter().all(|site| is_ours(board, site))).await;
+    let (answer, answered) = oneshot::channel();
+    one.keeper.send(Tell::Leave { keep, answer }).unwrap();
+    answered.await.unwrap();
+    let mut two = keeper(&redis, "web-2", Part::Member, &sites);
+    prove(&two, &sites);
+    let board =
+        until(&mut two, "the other one", |board| is_ours(board, "a") && !board.sites["b"].eq(&Standing::Unknown)).await;
+    assert!(!is_ours(&board, "b") && board.runners.len() == 1, "{board:#?}");
+    let (answer, answered) = oneshot::channel();
+    one.keeper.send(Tell::Leave { keep: Vec::new(), answer }).unwrap();
+    answered.await.unwrap();
+    until(&mut two, "the rest", |board| is_ours(board, "b")).await;
+}

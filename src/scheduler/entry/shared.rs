@@ -273,3 +273,6 @@ impl Entry {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

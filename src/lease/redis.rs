@@ -5,6 +5,7 @@ mod asking;
 mod keeper;
 mod round;
 pub mod share;
+mod words;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -13,8 +14,9 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::protocol::Notice;
-pub use asking::{Leased, leased, probe, set_pause};
+pub use asking::{Leased, leased, probe};
 pub use keeper::{Part, keep};
+pub use words::set_pause;
 
 /// A lease ends so long after it was granted or renewed last.
 pub const TTL_MS: i64 = 30_000;

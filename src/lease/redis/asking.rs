@@ -5,8 +5,7 @@ use std::collections::HashMap;
 use redis::Value;
 
 use super::Member;
-use super::keeper::Message;
-use super::round::{Beaten, beat, holder, key, read};
+use super::words::{Beaten, beat, holder, key, read};
 use crate::protocol::signature::random_hex;
 use crate::redis_link::{Link, Trouble};
 
@@ -37,26 +36,6 @@ pub async fn leased(link: &Link, sites: &[String]) -> Result<Leased, Trouble> {
         }
     }
     Ok(Leased { holders, paused: paused.into_iter().collect() })
-}
-
-/// For all runners, and they hear of it at once. None: it goes on.
-pub async fn set_pause(link: &Link, site: &str, value: Option<&str>) -> Result<(), Trouble> {
-    let mut pipeline = redis::pipe();
-    match value {
-        Some(value) => pipeline.cmd("HSET").arg(key(&link.config, "paused")).arg(site).arg(value),
-        None => pipeline.cmd("HDEL").arg(key(&link.config, "paused")).arg(site),
-    };
-    link.ask::<Vec<Value>>(&pipeline).await?;
-    say(link, &[Message::Changed { from: String::new() }]).await
-}
-
-pub(super) async fn say(link: &Link, messages: &[Message]) -> Result<(), Trouble> {
-    let mut pipeline = redis::pipe();
-    for message in messages {
-        let json = serde_json::to_string(message).map_err(|error| Trouble::Refused(error.to_string()))?;
-        pipeline.cmd("PUBLISH").arg(key(&link.config, "events")).arg(json);
-    }
-    link.ask::<Vec<Value>>(&pipeline).await.map(drop)
 }
 
 /// Does everything once that a keeper does, for no site. Outside of its scripts: there Redis does not name the command that a

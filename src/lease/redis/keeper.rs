@@ -5,11 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::{PushInfo, PushKind, Value};
-use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::asking::say;
-use super::round::key;
+use super::words::{Message, key, say};
 use super::{Board, Contact, Facts, GUEST, Leases, Member, ROUND_MS, Standing, Tell};
 use crate::clock;
 use crate::protocol::Notice;
@@ -30,23 +28,6 @@ pub enum Part {
     Member,
     /// `once`: takes what is free, whoever's part it is, and is nobody to share with.
     Guest,
-}
-
-/// What runners say to one another.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(tag = "t", rename_all = "snake_case")]
-pub(super) enum Message {
-    /// Who lives, who can serve what, what is free or paused has changed: look now.
-    Changed {
-        from: String,
-    },
-    Here {
-        from: String,
-    },
-    Notice {
-        site: String,
-        notice: Notice,
-    },
 }
 
 /// What is known of one site's lease.

@@ -1,50 +1,21 @@
 //! One round: say that this runner lives, learn who else does, renew, take, and give back.
 
-use std::sync::LazyLock;
+use redis::Value;
 
-use redis::{FromRedisValue, Pipeline, Script, Value};
-
-use super::asking::{say, set_pause};
-use super::keeper::{Keeper, Maybe, Message, Part};
+use super::keeper::{Keeper, Maybe, Part};
 use super::share::shares;
-use super::{Facts, GUEST, LEFT_LYING_MS, MARGIN_MS, Member, RENEW_MS, TTL_MS};
+use super::words::{
+    Answer, Beaten, Message, Want, acknowledged, answer_in, beat, facts_in, hold_in, holder, key, read, release_in,
+    say, second, set_pause,
+};
+use super::{LEFT_LYING_MS, MARGIN_MS, Member, RENEW_MS, TTL_MS};
 use crate::clock;
-use crate::config::redis::Redis;
 use crate::protocol::signature::random_hex;
 use crate::redis_link::{Server, Trouble, Wire};
 use crate::text;
 
-static BEAT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("beat.lua")));
-static HOLD: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("hold.lua")));
-static RELEASE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("release.lua")));
-
 /// How long replicas are waited for.
 const REPLICAS_MS: i64 = 500;
-
-type Results = Vec<Result<Value, Trouble>>;
-
-/// What `beat.lua` answers: this runner's entry before, the realm, those who live, sites that are paused, the server that the
-/// runners know, how long the quarantine lasts, and how long until one of them may be dead.
-pub(super) type Beaten = (String, String, Vec<String>, Vec<(String, String)>, String, i64, i64);
-
-/// What `hold.lua` answers.
-#[derive(Debug, PartialEq)]
-enum Answer {
-    Renewed,
-    Granted,
-    /// The value that is there, and for how long still.
-    Other(String, i64),
-    Quarantine(i64),
-}
-
-/// One site that a round asks for.
-#[derive(Debug)]
-struct Want {
-    site: String,
-    value: String,
-    is_ours: bool,
-    is_trusted: bool,
-}
 
 impl Keeper {
     pub(super) async fn round(&mut self) {
@@ -360,76 +331,4 @@ impl Keeper {
     fn key(&self, name: &str) -> String {
         key(&self.link.config, name)
     }
-}
-
-/// The name of whoever has the lease with this value.
-pub(super) fn holder(value: &str, name: impl Fn(&str) -> Option<String>) -> String {
-    let whole = value.split(':').next().unwrap_or_default();
-    let id = whole.strip_suffix(GUEST).unwrap_or(whole);
-    let name = name(id).unwrap_or_else(|| format!("?{}", id.get(..8).unwrap_or(id)));
-    if id == whole { name } else { format!("once of {name}") }
-}
-
-pub(super) fn key(config: &Redis, name: &str) -> String {
-    format!("{}:{name}", config.prefix)
-}
-
-/// `word`: this runner's id, its entry, and the realm where there is none yet; without it nothing is said. The script is loaded
-/// each time: a server that was started anew has none, and a pipeline cannot ask twice.
-pub(super) fn beat(config: &Redis, word: Option<(&str, &str, &str)>) -> Pipeline {
-    let mut pipeline = redis::pipe();
-    pipeline.cmd("SCRIPT").arg("LOAD").arg(include_str!("beat.lua"));
-    pipeline.cmd("EVALSHA").arg(BEAT.get_hash()).arg(5);
-    for name in ["runners", "realm", "paused", "server", "quarantine"] {
-        pipeline.arg(key(config, name));
-    }
-    let (id, entry, realm) = word.unwrap_or_default();
-    pipeline.arg(id).arg(entry).arg(TTL_MS).arg(realm);
-    pipeline
-}
-
-fn hold_in(pipeline: &mut Pipeline, config: &Redis, want: &Want, identity: &str, id: &str) {
-    pipeline.cmd("EVALSHA").arg(HOLD.get_hash()).arg(3);
-    pipeline.arg(key(config, &format!("lease:{}", want.site))).arg(key(config, "server"));
-    pipeline.arg(key(config, "quarantine")).arg(&want.value).arg(TTL_MS).arg(identity);
-    pipeline.arg(if want.is_trusted { "1" } else { "0" }).arg(format!("{id}:"));
-}
-
-fn release_in(pipeline: &mut Pipeline, config: &Redis, site: &str, value: &str) {
-    pipeline.cmd("EVALSHA").arg(RELEASE.get_hash()).arg(1).arg(key(config, &format!("lease:{site}"))).arg(value);
-}
-
-fn second(results: Results) -> Result<Value, Trouble> {
-    results.into_iter().nth(1).unwrap_or(Ok(Value::Nil))
-}
-
-pub(super) fn read<T: FromRedisValue>(value: Value) -> Result<T, Trouble> {
-    redis::from_redis_value(value).map_err(|error| Trouble::Refused(format!("an answer that cannot be read: {error}")))
-}
-
-fn answer_in(value: Value) -> Result<Answer, Trouble> {
-    let (code, holder, ms): (i64, String, i64) = read(value)?;
-    match code {
-        0 => Ok(Answer::Other(holder, ms)),
-        1 => Ok(Answer::Renewed),
-        2 => Ok(Answer::Quarantine(ms)),
-        3 => Ok(Answer::Granted),
-        other => Err(Trouble::Refused(format!("an answer that cannot be read: {other}"))),
-    }
-}
-
-fn acknowledged(answer: Option<Result<Value, Trouble>>, least: usize) -> Result<(), Trouble> {
-    let replicas: usize = read(answer.unwrap_or(Ok(Value::Nil))?)?;
-    if replicas >= least {
-        return Ok(());
-    }
-    Err(Trouble::Refused(format!("{replicas} replicas have the leases, and `wait_replicas` in [redis] wants {least}")))
-}
-
-/// What cannot be read is not known: it keeps no lease away.
-fn facts_in(answer: Result<Value, Trouble>) -> Facts {
-    let fields = answer.and_then(read::<Vec<Option<String>>>).unwrap_or_default();
-    let field = |at: usize| fields.get(at).cloned().flatten();
-    let number = |at| field(at).and_then(|text| text.parse().ok());
-    Facts { install: field(0), epoch: number(1), ended_ms: number(2) }
 }

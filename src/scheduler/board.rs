@@ -9,6 +9,7 @@ use super::Scheduler;
 use super::entry::{Answer, Entry, Shared};
 use super::orders::{PAUSED, fact_of, pause_of};
 use super::pauses::Pauses;
+use super::stop::leave;
 use crate::clock;
 use crate::config::redis::{Redis, Risk};
 use crate::lease::redis::{Board, Leases, Member, Part, Tell};
@@ -156,7 +157,12 @@ impl Scheduler {
         let board = others.leases.board.borrow_and_update().clone();
         // Who is on his way out has his own leave to take.
         for entry in self.entries.values_mut().filter(|entry| entry.removal.is_none()) {
-            entry.heed(&board, &self.me.id);
+            let epoch = entry.heed(&board, &self.me.id);
+            if let (Some(epoch), Some(calls)) = (epoch, entry.calls.clone()) {
+                let install = entry.state.install.clone();
+                // Beside the loop: the site is another's already, whatever comes of it.
+                tokio::spawn(async move { leave(&calls, install.as_deref(), epoch, true).await });
+            }
         }
         if board.contact.is_there {
             self.heed_pauses(&board);

@@ -249,7 +249,7 @@ function answer_settle( Frames $frames, array $ask, string $nonce ): void {
 	}
 	if ( ! empty( $ask['leave'] ) ) {
 		// Before the rest is given back, or it would be claimed again.
-		$ask['leave'] = owner_leaves( $db, $id, ! empty( $ask['follows'] ) );
+		$ask['leave'] = owner_leaves( $db, $id, ! empty( $ask['follows'] ), (int) ( $ask['epoch'] ?? 0 ) );
 		// Another's claims are not his to give back.
 		if ( $ask['leave'] && empty( $ask['follows'] ) ) {
 			delete_transient( 'doing_cron' );

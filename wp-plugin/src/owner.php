@@ -147,13 +147,14 @@ function owner_was_here( Connection $db, string $id, int $expect_ms ): bool {
 /**
  * The owner stops. Page-load cron is back with the next page, unless another runner follows within seconds.
  *
+ * @param int $epoch The goodbye of an earlier epoch means nothing; 0: of whichever.
  * @return bool False where somebody else is the owner by now.
  */
-function owner_leaves( Connection $db, string $id, bool $follows = false ): bool {
+function owner_leaves( Connection $db, string $id, bool $follows = false, int $epoch = 0 ): bool {
 	// A look of ours may change the row between reading and writing; then once more.
 	for ( $try = 0; $try < 5; $try++ ) {
 		$owner = owner( $db );
-		if ( $owner['id'] !== $id ) {
+		if ( $owner['id'] !== $id || ( $epoch && $epoch !== (int) $owner['epoch'] ) ) {
 			return false;
 		}
 		if ( $owner['left'] || replace_state( $db, 'owner', $owner, array_merge( $owner, array( 'left' => true ) ) ) ) {

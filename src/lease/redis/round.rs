@@ -61,7 +61,7 @@ impl Keeper {
         self.me.sites = self.sites.iter().filter(|(_, held)| held.is_able).map(|(site, _)| site.clone()).collect();
         let json = serde_json::to_string(&self.me).map_err(|error| Trouble::Refused(error.to_string()))?;
         let realm = if self.realm.is_empty() { &self.own_realm } else { &self.realm };
-        let word = is_member.then_some((self.me.id.as_str(), json.as_str(), realm.as_str()));
+        let word = is_member.then_some([self.me.id.as_str(), json.as_str(), realm.as_str(), identity]);
         let pipeline = beat(&self.link.config, word);
         let answer = second(wire.each(&pipeline).await?)?;
         let (before, realm, alive, paused, server, quarantine, first_end): Beaten = read(answer)?;

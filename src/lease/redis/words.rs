@@ -86,17 +86,17 @@ pub(super) fn key(config: &Redis, name: &str) -> String {
     format!("{}:{name}", config.prefix)
 }
 
-/// `word`: this runner's id, its entry, and the realm where there is none yet; without it nothing is said. The script is loaded
+/// `word`: this runner's id, its entry, the realm where there is none yet, and which server this is; without it nothing is said. The script is loaded
 /// each time: a server that was started anew has none, and a pipeline cannot ask twice.
-pub(super) fn beat(config: &Redis, word: Option<(&str, &str, &str)>) -> Pipeline {
+pub(super) fn beat(config: &Redis, word: Option<[&str; 4]>) -> Pipeline {
     let mut pipeline = redis::pipe();
     pipeline.cmd("SCRIPT").arg("LOAD").arg(include_str!("beat.lua"));
     pipeline.cmd("EVALSHA").arg(BEAT.get_hash()).arg(5);
     for name in ["runners", "realm", "paused", "server", "quarantine"] {
         pipeline.arg(key(config, name));
     }
-    let (id, entry, realm) = word.unwrap_or_default();
-    pipeline.arg(id).arg(entry).arg(TTL_MS).arg(realm);
+    let [id, entry, realm, server] = word.unwrap_or_default();
+    pipeline.arg(id).arg(entry).arg(TTL_MS).arg(realm).arg(server);
     pipeline
 }
 

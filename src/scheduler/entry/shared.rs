@@ -66,9 +66,10 @@ impl Entry {
         }
     }
 
-    /// The board has changed.
-    pub fn heed(&mut self, board: &Board, own: &str) {
-        let Some(shared) = &mut self.shared else { return };
+    /// The board has changed. Gives the epoch of a site that has passed on to another: whose owner this runner may be still, where
+    /// both had a lease of their own.
+    pub fn heed(&mut self, board: &Board, own: &str) -> Option<i64> {
+        let shared = self.shared.as_mut()?;
         let name = &self.site.name;
         let now = board.sites.get(name).cloned().unwrap_or_default();
         let is_given = matches!(now, Standing::Ours { grant, .. } if grant <= shared.given);
@@ -97,10 +98,14 @@ impl Entry {
             // In a quarantine nobody else gets it either.
             (_, None) if self.state.epoch().is_some() && !matches!(shared.standing, Standing::Free { .. }) => {
                 shared.wanted_since = None;
+                let passed_on = matches!(shared.standing, Standing::Theirs { .. });
+                let epoch = self.state.epoch().filter(|_| passed_on);
                 self.state.start_anew();
+                return epoch;
             }
             _ => {}
         }
+        None
     }
 
     /// Another is to have the lease: now, where nothing runs here, else in a while. `now`: steady milliseconds.

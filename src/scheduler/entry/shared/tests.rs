@@ -85,7 +85,7 @@ fn without_redis_only_the_owner_goes_on_and_in_a_quarantine_as_well() {
     assert_eq!((entry.may(), entry.why_not_shared().unwrap().0), (May::Degraded, "degraded"));
     entry.heed(&board(Standing::Free { why: "quarantine".into() }), OWN);
     assert_eq!((entry.may(), entry.state.epoch()), (May::Degraded, Some(7)));
-    entry.heed(&board(theirs()), OWN);
+    assert_eq!(entry.heed(&board(theirs()), OWN), Some(7), "the site is told that somebody follows");
     assert_eq!((entry.may(), entry.state.epoch()), (May::Nothing, None));
     entry.heed(&lost(theirs()), OWN);
     assert_eq!((entry.may(), entry.why_not_shared().unwrap().0), (May::Nothing, "paused"));

@@ -46,3 +46,22 @@ fn wordpress_6_on_sqlite() {
 fn wordpress_6_on_mariadb() {
     stands_and_runs_an_event(Site::builder().mariadb(), WordPress::Oldest);
 }
+
+#[test]
+fn sites_that_share_everything_are_sites_of_their_own() {
+    let sites = Site::many(3, 4);
+    for site in &sites {
+        assert!(site.get("/").body.contains("Test site"));
+        site.schedule_in(3600, "fx_ok", &json!([site.name]));
+        assert_eq!(site.php("echo get_option('home');"), site.url);
+        assert_eq!(site.wp(&["option", "get", "siteurl"]).trim(), site.url);
+    }
+    let [first, others @ ..] = &sites[..] else { panic!("three sites") };
+    first.schedule_in(-1, "fx_ok", &json!(["due"]));
+    assert_eq!(first.get("/wp-cron.php").status, 200);
+    let end = wait_for("its event", secs(10), || first.ledger().end_of("fx_ok"));
+    assert_eq!(end.args, json!(["due"]));
+    for site in others {
+        assert!(site.ledger().0.is_empty() && site.scheduled("fx_ok").len() == 1, "{}", site.name);
+    }
+}

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::http;
 use super::ledger::Ledger;
 use super::runner::Runner;
 use super::site::Site;
@@ -364,7 +363,7 @@ fn keys<'a>(site: &Site, events: &'a BTreeMap<String, (String, Value)>) -> impl 
 /// Which of the events core called scheduled; none where the page did not answer.
 fn page_that_schedules(site: &Site, seconds: i64, hook: &str, label: &str, first: usize, count: usize) -> Vec<bool> {
     let path = format!("/?fx_schedule={hook}&in={seconds}&label={label}&first={first}&n={count}");
-    let Ok(page) = http::request("GET", &site.address(), &path, &[], b"") else { return Vec::new() };
+    let Ok(page) = site.try_request("GET", &path, &[], "") else { return Vec::new() };
     let answer: Value = serde_json::from_str(&page.body).unwrap_or_default();
     answer["results"].as_array().map_or(Vec::new(), |results| results.iter().map(|done| *done == true).collect())
 }

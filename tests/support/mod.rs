@@ -22,6 +22,7 @@ pub mod http;
 pub mod judge;
 pub mod ledger;
 pub mod mariadb;
+pub mod light_sites;
 pub mod mysql_proxy;
 pub mod nginx;
 pub mod php_fpm;

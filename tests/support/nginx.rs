@@ -4,6 +4,7 @@ use std::fs;
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::account::{self, is_root};
 use super::process::{Port, Process};
@@ -12,8 +13,10 @@ use super::wait::{secs, wait_for};
 
 const TEMPLATE: &str = include_str!("conf/nginx.conf");
 
+/// Sites that share it have a copy each.
+#[derive(Clone)]
 pub struct Nginx {
-    process: Process,
+    process: Arc<Mutex<Process>>,
 }
 
 pub struct Settings<'a> {
@@ -41,16 +44,20 @@ impl Nginx {
             assert!(process.ended().is_none(), "nginx ended\n{}", super::test_dir::tails_of_logs());
             TcpStream::connect(settings.port.address()).ok()
         });
-        Nginx { process }
+        Nginx { process: Arc::new(Mutex::new(process)) }
     }
 
     /// The master's.
     pub fn pid(&self) -> u32 {
-        self.process.pid()
+        self.process().pid()
     }
 
     pub fn stop(&mut self) {
-        self.process.stop(secs(5));
+        self.process().stop(secs(5));
+    }
+
+    fn process(&self) -> MutexGuard<'_, Process> {
+        self.process.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

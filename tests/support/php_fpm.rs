@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::process::Signal;
 
@@ -13,8 +14,10 @@ use super::wait::{secs, wait_for};
 
 const TEMPLATE: &str = include_str!("conf/php-fpm.conf");
 
+/// Sites that share it have a copy each.
+#[derive(Clone)]
 pub struct PhpFpm {
-    process: Process,
+    process: Arc<Mutex<Process>>,
     configuration: PathBuf,
     environment: Vec<(&'static str, String)>,
     pub socket: PathBuf,
@@ -39,8 +42,8 @@ impl PhpFpm {
         let configuration = dir.join("php-fpm.conf");
         fs::write(&configuration, configuration_text(dir, &socket, tcp.as_ref(), settings)).expect("php-fpm.conf");
         let environment = settings.environment.clone();
-        let process = spawn(&configuration, &environment);
-        let mut php_fpm = PhpFpm { process, configuration, environment, socket, tcp };
+        let process = Arc::new(Mutex::new(spawn(&configuration, &environment)));
+        let php_fpm = PhpFpm { process, configuration, environment, socket, tcp };
         php_fpm.wait_until_it_listens();
         php_fpm
     }
@@ -52,11 +55,11 @@ impl PhpFpm {
 
     /// The master's.
     pub fn pid(&self) -> u32 {
-        self.process.pid()
+        self.process().pid()
     }
 
     pub fn workers(&self) -> Vec<u32> {
-        children_of(self.process.pid())
+        children_of(self.pid())
     }
 
     /// `kill -9` of one worker, by a number that the ledger or the journal told.
@@ -68,7 +71,7 @@ impl PhpFpm {
     /// What `systemctl reload php-fpm` does.
     pub fn reload(&mut self) {
         let before = self.workers();
-        self.process.signal(Signal::USR2);
+        self.process().signal(Signal::USR2);
         wait_for("new workers after a reload", secs(10), || {
             let now = self.workers();
             (!now.is_empty() && now.iter().all(|pid| !before.contains(pid))).then_some(())
@@ -77,19 +80,23 @@ impl PhpFpm {
     }
 
     pub fn stop(&mut self) {
-        self.process.stop(secs(5));
+        self.process().stop(secs(5));
     }
 
     /// After `stop`, at the same addresses.
     pub fn start_again(&mut self) {
         let _ = fs::remove_file(&self.socket);
-        self.process = spawn(&self.configuration, &self.environment);
+        *self.process() = spawn(&self.configuration, &self.environment);
         self.wait_until_it_listens();
     }
 
-    fn wait_until_it_listens(&mut self) {
+    fn process(&self) -> MutexGuard<'_, Process> {
+        self.process.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait_until_it_listens(&self) {
         wait_for("php-fpm's socket", secs(10), || {
-            assert!(self.process.ended().is_none(), "php-fpm ended\n{}", super::test_dir::tails_of_logs());
+            assert!(self.process().ended().is_none(), "php-fpm ended\n{}", super::test_dir::tails_of_logs());
             UnixStream::connect(&self.socket).ok()
         });
     }

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::net::TcpListener;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -122,10 +123,11 @@ pub fn children_of(pid: u32) -> Vec<u32> {
         .collect()
 }
 
-/// A port that no other test takes as long as this one holds it, below the range of outgoing connections.
+/// A port that no other test takes as long as this one or a copy of it holds it, below the range of outgoing connections.
+#[derive(Clone)]
 pub struct Port {
     pub number: u16,
-    _held: File,
+    _held: Arc<File>,
 }
 
 impl Port {
@@ -137,7 +139,7 @@ impl Port {
             let number = u16::try_from(20_000 + (start + step) % 8000).expect("a port");
             let lock = File::create(locks.join(number.to_string())).expect("a lock file for a port");
             if lock.try_lock().is_ok() && TcpListener::bind(("127.0.0.1", number)).is_ok() {
-                return Port { number, _held: lock };
+                return Port { number, _held: Arc::new(lock) };
             }
         }
         panic!("no free port between 20000 and 28000");

@@ -25,8 +25,10 @@ pub enum Trigger {
 }
 
 #[must_use]
+#[derive(Clone)]
 pub struct Builder<'a> {
     sites: Vec<&'a Site>,
+    name: String,
     trigger: Trigger,
     runner_lines: Vec<String>,
     site_lines: Vec<String>,
@@ -40,7 +42,7 @@ pub struct Runner {
     capabilities: Option<String>,
     pub binary: PathBuf,
     pub config: PathBuf,
-    sites: Vec<String>,
+    sites_to_install: Vec<String>,
     port: Port,
     /// For the daemon's environment.
     pub environment: Vec<(String, String)>,
@@ -69,6 +71,7 @@ impl Runner {
     pub fn builder(site: &Site) -> Builder<'_> {
         Builder {
             sites: vec![site],
+            name: "test".to_owned(),
             trigger: Trigger::FastCgi,
             runner_lines: Vec::new(),
             site_lines: Vec::new(),
@@ -80,6 +83,11 @@ impl Runner {
 
     /// The daemon; returns when it answers, and has been at its sites.
     pub fn start(&mut self) {
+        self.start_within(secs(15));
+    }
+
+    /// Where it has many sites to be at.
+    pub fn start_within(&mut self, patience: Duration) {
         let log = fs::File::options().create(true).append(true).open(self.dir.join("runner.log")).expect("runner.log");
         let mut command = match &self.capabilities {
             Some(capabilities) => self.configured(account::command_with(capabilities, &self.binary)),
@@ -98,13 +106,13 @@ impl Runner {
         // What a page schedules before the first take-over is found by the next look only; a test means what comes after.
         // A busy machine may lose the first call; a site that is meant to be out of reach stays so.
         let passing = ["unreachable", "error", "busy"];
-        let patience = Instant::now() + secs(5);
-        wait_for("the first word of every site", secs(15), || {
+        let passed = Instant::now() + secs(5);
+        wait_for("the first word of every site", patience, || {
             let status: Value = serde_json::from_str(&self.get("/v1/status").body).expect("JSON");
             let states: Vec<&Value> =
                 status["sites"].as_array().expect("sites").iter().map(|site| &site["state"]).collect();
             let may_pass =
-                Instant::now() < patience && states.iter().any(|state| passing.iter().any(|word| *state == word));
+                Instant::now() < passed && states.iter().any(|state| passing.iter().any(|word| *state == word));
             // The list is empty at first.
             let has_all = !states.is_empty() && states.iter().all(|state| **state != "starting");
             (has_all && !may_pass).then_some(())
@@ -205,7 +213,7 @@ impl Runner {
 
     /// `plugin install` of every site, and the key into the hands of the runner's user.
     pub fn install_plugin(&self) {
-        for site in &self.sites {
+        for site in &self.sites_to_install {
             let said = self.cli_as_caller(&["plugin", "install", site]);
             assert!(said.status.success(), "plugin install {site}: {said:?}");
         }
@@ -275,6 +283,12 @@ impl<'a> Builder<'a> {
         self
     }
 
+    /// `test` unless said otherwise.
+    pub fn name(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.name);
+        self
+    }
+
     /// A line of TOML in `[runner]`.
     pub fn runner_line(mut self, line: &str) -> Self {
         self.runner_lines.push(line.to_owned());
@@ -318,11 +332,26 @@ impl<'a> Builder<'a> {
         let config = home.join("config.toml");
         fs::write(&config, self.config_text(&home, &port)).expect("config.toml");
         fs::set_permissions(&config, fs::Permissions::from_mode(0o640)).expect("config.toml's mode");
+        for (site, key) in self.sites.iter().filter_map(|site| Some((site, site.key.as_ref()?))) {
+            let file = home.join(format!("{}.key", site.name));
+            fs::write(&file, format!("{key}\n")).expect("a key");
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("its mode");
+        }
         account::give_to(account::SITE, &home);
-        let sites = self.sites.iter().map(|site| site.name.clone()).collect();
+        let to_install = self.sites.iter().filter(|site| site.key.is_none());
+        let sites_to_install = to_install.map(|site| site.name.clone()).collect();
         let environment = Vec::new();
-        let runner =
-            Runner { process: None, capabilities: self.capabilities, binary, config, sites, port, environment, dir };
+        let capabilities = self.capabilities;
+        let runner = Runner {
+            process: None,
+            capabilities,
+            binary,
+            config,
+            sites_to_install,
+            port,
+            environment,
+            dir,
+        };
         if self.with_plugin {
             runner.install_plugin();
         }
@@ -337,7 +366,8 @@ impl<'a> Builder<'a> {
 
     fn config_text(&self, home: &Path, port: &Port) -> String {
         let mut text = format!(
-            "[runner]\nname = \"test\"\nstate_dir = \"{}\"\nlisten = \"{}\"\n{}\n",
+            "[runner]\nname = \"{}\"\nstate_dir = \"{}\"\nlisten = \"{}\"\n{}\n",
+            self.name,
             home.join("state").display(),
             port.address(),
             self.runner_lines.join("\n")

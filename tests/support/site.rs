@@ -42,8 +42,12 @@ pub struct Site {
     pub(super) ini: Vec<(String, String)>,
     /// PHP's, where it was asked for.
     pub clock: Option<Clock>,
-    port: Port,
+    /// Where wp-config.php has it already, and nothing is to be installed.
+    pub(super) key: Option<String>,
+    pub(super) port: Port,
     pub dir: TestDir,
+    /// Where its servers live, if it shares them.
+    pub(super) _shared: Option<Arc<TestDir>>,
 }
 
 impl Site {
@@ -251,18 +255,16 @@ impl Builder {
             basic_auth: self.basic_auth,
             ini: self.ini,
             clock,
+            key: None,
             port,
             dir,
+            _shared: None,
         }
     }
 
     fn add_wp_config(&self, site: &Path) {
-        const END: &str = "/* That's all, stop editing!";
-        let file = site.join("wp-config.php");
-        let text = fs::read_to_string(&file).expect("wp-config.php");
-        assert!(text.contains(END), "wp-config.php without its last comment");
         let lines: String = self.wp_config.iter().map(|line| format!("{line}\n")).collect();
-        fs::write(&file, text.replace(END, &format!("{lines}{END}"))).expect("wp-config.php");
+        add_to_wp_config(site, &lines);
     }
 
     fn prepare_database(&self, template: &Path, site: &Path, url: &str) -> Database {
@@ -279,8 +281,16 @@ impl Builder {
     }
 }
 
+pub(super) fn add_to_wp_config(site: &Path, lines: &str) {
+    const END: &str = "/* That's all, stop editing!";
+    let file = site.join("wp-config.php");
+    let text = fs::read_to_string(&file).expect("wp-config.php");
+    assert!(text.contains(END), "wp-config.php without its last comment");
+    fs::write(&file, text.replace(END, &format!("{lines}{END}"))).expect("wp-config.php");
+}
+
 /// Core's files are hard links to the cache, which nobody writes; what a site writes is copied.
-fn copy_site(from: &Path, to: &Path) {
+pub(super) fn copy_site(from: &Path, to: &Path) {
     fs::create_dir(to).expect("the site's directory");
     let own = ["wp-content", "wp-config.php"];
     let core: Vec<PathBuf> = fs::read_dir(from)
@@ -297,15 +307,15 @@ fn copy_site(from: &Path, to: &Path) {
 }
 
 fn install_fixture(dir: &TestDir, site: &Path, name: &str) {
-    succeed(
-        Command::new("cp")
-            .arg("-r")
-            .args(["00-fixture.php", "00-fixture"].map(|file| support_file("fixture").join(file)))
-            .arg(site.join("wp-content/mu-plugins")),
-    );
+    copy_fixture(site);
     let ledger = dir.join(&format!("{name}.ledger"));
     fs::write(&ledger, "").expect("a ledger");
     account::give_to(account::SITE, &ledger);
+}
+
+pub(super) fn copy_fixture(site: &Path) {
+    let files = ["00-fixture.php", "00-fixture"].map(|file| support_file("fixture").join(file));
+    succeed(Command::new("cp").arg("-r").args(files).arg(site.join("wp-content/mu-plugins")));
 }
 
 pub fn support_file(name: &str) -> PathBuf {

@@ -30,6 +30,13 @@ impl TestDir {
         TestDir { dir: Some(dir), path }
     }
 
+    /// A folder in it, for one of many that share it. Its logs are left out where a wait fails.
+    pub fn below(&self, name: &str) -> TestDir {
+        let path = self.join(name);
+        fs::create_dir(&path).expect("a folder");
+        TestDir { dir: None, path }
+    }
+
     pub fn path(&self) -> &Path {
         &self.path
     }

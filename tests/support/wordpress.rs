@@ -94,8 +94,23 @@ impl Site {
 
     pub fn request(&self, method: &str, path: &str, headers: &[(&str, &str)], body: impl AsRef<[u8]>) -> Page {
         assert!(self.certificate.is_none(), "this browser knows no TLS");
-        http::request(method, &self.address(), path, headers, body.as_ref())
+        self.try_request(method, path, headers, body)
             .unwrap_or_else(|error| panic!("{method} {path}: {error}\n{}", super::test_dir::tails_of_logs()))
+    }
+
+    /// Where no answer is one, too.
+    pub fn try_request(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl AsRef<[u8]>,
+    ) -> std::io::Result<Page> {
+        // Of many sites at one address, the name tells which is meant.
+        let (_, host) = self.url.split_once("://").expect("an address");
+        let has_host = headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host"));
+        let named = [headers, &[("Host", host)][usize::from(has_host)..]].concat();
+        http::request(method, &self.address(), path, &named, body.as_ref())
     }
 
     /// A page of wp-admin, seen by `admin`.

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -11,6 +12,7 @@ use serde_json::Value;
 
 use super::account::{self, command_as};
 use super::http::{self, Page};
+use super::network::{Door, Namespace};
 use super::process::{Port, Process};
 use super::site::Site;
 use super::test_dir::{TestDir, tails_of_logs};
@@ -35,10 +37,14 @@ pub struct Builder<'a> {
     tables: Vec<String>,
     with_plugin: bool,
     capabilities: Option<String>,
+    network: Option<Arc<Namespace>>,
 }
 
 pub struct Runner {
     process: Option<Process>,
+    /// In a network of its own its port is reached through this one.
+    door: Option<Door>,
+    network: Option<Arc<Namespace>>,
     capabilities: Option<String>,
     pub binary: PathBuf,
     pub config: PathBuf,
@@ -78,6 +84,7 @@ impl Runner {
             tables: Vec::new(),
             with_plugin: true,
             capabilities: None,
+            network: None,
         }
     }
 
@@ -247,7 +254,10 @@ impl Runner {
     }
 
     fn command(&self, user: &str) -> Command {
-        self.configured(command_as(user, &self.binary))
+        self.configured(match &self.network {
+            Some(network) => network.command_as(user, &self.binary),
+            None => command_as(user, &self.binary),
+        })
     }
 
     fn configured(&self, mut command: Command) -> Command {
@@ -286,6 +296,12 @@ impl<'a> Builder<'a> {
     /// `test` unless said otherwise.
     pub fn name(mut self, name: &str) -> Self {
         name.clone_into(&mut self.name);
+        self
+    }
+
+    /// The daemon, and every command of the site's user, run there.
+    pub fn inside(mut self, network: &Arc<Namespace>) -> Self {
+        self.network = Some(network.clone());
         self
     }
 
@@ -341,9 +357,12 @@ impl<'a> Builder<'a> {
         let to_install = self.sites.iter().filter(|site| site.key.is_none());
         let sites_to_install = to_install.map(|site| site.name.clone()).collect();
         let environment = Vec::new();
-        let capabilities = self.capabilities;
+        let door = self.network.as_ref().map(|network| Door::open(port.number, network));
+        let (capabilities, network) = (self.capabilities, self.network);
         let runner = Runner {
             process: None,
+            door,
+            network,
             capabilities,
             binary,
             config,

@@ -28,6 +28,8 @@ pub struct Figure {
     pub held: usize,
     /// Run once more by policy or by `requeue`.
     pub repeated: usize,
+    /// Of the doubled: ran beside itself.
+    pub overlaps: usize,
     /// How many were planned.
     pub of: usize,
 }
@@ -44,6 +46,7 @@ impl Figure {
             doubled: self.doubled + other.doubled,
             held: self.held + other.held,
             repeated: self.repeated + other.repeated,
+            overlaps: self.overlaps + other.overlaps,
             of: self.of + other.of,
         }
     }
@@ -51,7 +54,7 @@ impl Figure {
 
 impl fmt::Display for Figure {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let Figure { lost, doubled, held, repeated, of } = self;
+        let Figure { lost, doubled, held, repeated, overlaps: _, of } = self;
         write!(f, "lost {lost}, doubled {doubled}, held {held}, repeated {repeated}, of {of}")
     }
 }
@@ -191,29 +194,42 @@ impl Plan {
     /// The runner's own record says the same as the journal, run by run.
     #[track_caller]
     pub fn wait_until_told(&self, site: &Site, runner: &Runner, patience: Duration) {
-        let started = Instant::now();
-        loop {
+        let told = || {
             let history = runner.json(&["history", "-n", "1000000"]);
-            let said: BTreeMap<&str, &str> = history
-                .as_array()
-                .expect("a list")
-                .iter()
-                .filter_map(|run| Some((run["run"].as_str()?, run["outcome"].as_str()?)))
-                .collect();
-            let rows = journal(site);
-            let untold = rows.values().flatten().find(|row| said.get(row.run.as_str()) != Some(&row.state.as_str()));
-            let Some(row) = untold else { return };
-            if started.elapsed() >= patience {
-                let log = runner.log();
-                let of_run: Vec<&str> = log.lines().filter(|line| line.contains(&row.run)).collect();
-                let last: Vec<&str> = log.lines().rev().take(60).collect();
-                panic!(
-                    "the history does not say so: {row:?}\n{of_run:#?}\n{:#?}",
-                    last.iter().rev().collect::<Vec<_>>()
-                );
-            }
-            std::thread::sleep(Duration::from_millis(200));
+            let text = |value: &Value| value.as_str().map(str::to_owned);
+            let runs = history.as_array().expect("a list").iter();
+            runs.filter_map(|run| Some((text(&run["run"])?, text(&run["outcome"])?))).collect()
+        };
+        wait_until_it_says_so(site, told, &[runner], patience);
+    }
+
+    /// Of several hosts one has recorded each run, whatever Redis knows.
+    #[track_caller]
+    pub fn wait_until_recorded(&self, site: &Site, runners: &[&Runner], patience: Duration) {
+        let told = || runners.iter().flat_map(|runner| runner.own_history()).collect();
+        wait_until_it_says_so(site, told, runners, patience);
+    }
+}
+
+#[track_caller]
+fn wait_until_it_says_so(
+    site: &Site,
+    told: impl Fn() -> BTreeMap<String, String>,
+    runners: &[&Runner],
+    patience: Duration,
+) {
+    let started = Instant::now();
+    loop {
+        let said = told();
+        let rows = journal(site);
+        let Some(row) = rows.values().flatten().find(|row| said.get(&row.run) != Some(&row.state)) else { return };
+        if started.elapsed() >= patience {
+            let log: String = runners.iter().map(|runner| runner.log()).collect();
+            let of_run: Vec<&str> = log.lines().filter(|line| line.contains(&row.run)).collect();
+            let last: Vec<&str> = log.lines().rev().take(60).collect();
+            panic!("the history does not say so: {row:?}\n{of_run:#?}\n{:#?}", last.iter().rev().collect::<Vec<_>>());
         }
+        std::thread::sleep(Duration::from_millis(200));
     }
 }
 
@@ -259,6 +275,7 @@ impl Facts {
             doubled: outcomes_too_many.max(begins_too_many) + overlaps,
             held,
             repeated,
+            overlaps,
             of: 0,
         }
     }

@@ -218,6 +218,28 @@ impl Runner {
         self.history().into_iter().filter(|run| run["hook"] == hook).collect()
     }
 
+    /// What this host has recorded itself, run and outcome; all hosts together may tell more.
+    pub fn own_history(&self) -> Vec<(String, String)> {
+        self.own_records("SELECT run, outcome FROM runs")
+    }
+
+    /// How often a hook has run on this host.
+    pub fn own_runs(&self, hook: &str) -> usize {
+        self.own_records("SELECT run, hook FROM runs").iter().filter(|(_, of)| of == hook).count()
+    }
+
+    fn own_records(&self, sql: &str) -> Vec<(String, String)> {
+        let file = self.home().join("state/history.sqlite");
+        let read = || {
+            let history = rusqlite::Connection::open_with_flags(file, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+            history.busy_timeout(secs(5))?;
+            let mut statement = history.prepare(sql)?;
+            let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            rows.collect::<rusqlite::Result<Vec<(String, String)>>>()
+        };
+        read().expect("the history of this host")
+    }
+
     /// `plugin install` of every site, and the key into the hands of the runner's user.
     pub fn install_plugin(&self) {
         for site in &self.sites_to_install {

@@ -138,10 +138,10 @@ fn an_account_may_touch_what_is_the_runners() {
     let redis = Redis::start();
     let account = redis.account();
     let ask = |words: &[&str]| {
-        let login = ["--user", account.user, "--pass", account.password, "--no-auth-warning", "-n", "3"];
+        let login = ["--user", &account.user, "--pass", account.password, "--no-auth-warning", "-n", "3"];
         cli(redis.port(), &[&login, words].concat())
     };
-    assert_eq!(ask(&["SET", "wpcr:lease:shop", "x"]), "OK");
+    assert_eq!(ask(&["SET", "wpcr:lease:shop", "x", "PX", "1000"]), "OK");
     for refused in [&["GET", "other"][..], &["CONFIG", "GET", "dir"], &["KEYS", "*"], &["PUBLISH", "other", "x"]] {
         assert!(ask(refused).contains("NOPERM"), "{refused:?}");
     }

@@ -20,8 +20,8 @@ use super::wait::{secs, wait_for};
 /// The database that runners are given; 0 is left to an object cache.
 pub const DATABASE: &str = "3";
 
-/// What an account may call that is made for a runner alone.
-const RIGHTS: [&str; 4] = ["+@all", "-@dangerous", "-@admin", "+info"];
+/// The account that the project ships.
+const ACCOUNT: &str = include_str!("../../config/redis.acl");
 
 #[must_use]
 #[derive(Default)]
@@ -43,7 +43,7 @@ pub struct Redis {
 
 /// Whom a runner logs in as.
 pub struct Account {
-    pub user: &'static str,
+    pub user: String,
     pub password: &'static str,
     pub password_file: PathBuf,
 }
@@ -198,19 +198,18 @@ impl Redis {
         keys
     }
 
-    /// An account that may touch what is the runners' and call what they need.
+    /// An account that may do what a runner does, and nothing else.
     pub fn account(&self) -> Account {
-        self.account_with(&RIGHTS)
-    }
-
-    pub fn account_with(&self, rights: &[&str]) -> Account {
-        let (user, password) = ("wp-cron-runner", "a password of the tests");
-        let (secret, password_file) = (format!(">{password}"), self.dir.join("redis.password"));
-        self.ask(&[&["ACL", "SETUSER", user, "reset", "on", &secret, "~wpcr:*", "&wpcr:*"], rights].concat());
+        let (password, password_file) = ("a password of the tests", self.dir.join("redis.password"));
+        let line = ACCOUNT.lines().find_map(|line| line.strip_prefix("user ")).expect("a line of an ACL file");
+        let secret = format!(">{password}");
+        let words: Vec<&str> =
+            line.split(' ').map(|word| if word == ">PASSWORD" { secret.as_str() } else { word }).collect();
+        assert_eq!(self.ask(&[&["ACL", "SETUSER"], &words[..]].concat()), "OK");
         fs::write(&password_file, format!("{password}\n")).expect("a password file");
         fs::set_permissions(&password_file, fs::Permissions::from_mode(0o600)).expect("its mode");
         account::give_to(account::SITE, &password_file);
-        Account { user, password, password_file }
+        Account { user: words[0].to_owned(), password, password_file }
     }
 
     pub fn log(&self) -> String {

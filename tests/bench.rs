@@ -6,6 +6,7 @@
 mod cpu;
 mod due_at_once;
 mod lateness;
+mod leases;
 mod report;
 
 use std::process::Command;

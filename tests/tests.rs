@@ -11,6 +11,7 @@ mod claims;
 mod commands;
 mod control;
 mod faults;
+mod hosts;
 mod layers;
 mod limits;
 mod locks;

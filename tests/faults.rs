@@ -27,6 +27,8 @@ mod signatures;
 mod soak;
 mod storm;
 mod take_over;
+mod ticks;
+mod two_hosts;
 mod worker_kills;
 mod writers;
 

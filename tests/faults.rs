@@ -21,6 +21,7 @@ mod names;
 mod neighbours;
 mod php_fpm;
 mod proofs;
+mod redis_server;
 mod reloads;
 mod runner_kills;
 mod signatures;

@@ -12,6 +12,7 @@ mod database;
 pub mod door;
 mod drain;
 mod endings;
+mod failover;
 mod fence;
 mod floods;
 mod full_disk;

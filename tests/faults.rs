@@ -29,6 +29,7 @@ mod signatures;
 mod soak;
 mod storm;
 mod take_over;
+mod thousand_sites;
 mod ticks;
 mod two_hosts;
 mod worker_kills;

@@ -16,6 +16,7 @@ mod failover;
 mod fence;
 mod floods;
 mod full_disk;
+mod hosts_table;
 mod hung;
 mod jumps;
 mod names;

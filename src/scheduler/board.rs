@@ -17,10 +17,10 @@ use crate::outcome::Failure;
 use crate::protocol::{Due, Notice};
 use crate::site::Pause;
 
-/// Other hosts, and the Redis in between.
 /// What another host may not suffer from is waited out for so long.
 pub(super) const UNABLE_AFTER_MS: i64 = 20_000;
 
+/// Other hosts, and the Redis in between.
 #[derive(Debug)]
 pub struct Others {
     pub config: Arc<Redis>,
@@ -65,9 +65,7 @@ impl Others {
         let is_same = self.config.is_database(reported, board.contact.tcp_port);
         (is_same && !self.config.accepts(Risk::ObjectCache)).then(|| self.config.shared_sentence(reported))
     }
-}
 
-impl Others {
     /// Nobody waits for the answer.
     fn tell_pause(&self, site: &str, pause: Option<Pause>) {
         let (answer, _) = oneshot::channel();
@@ -116,8 +114,13 @@ pub struct RunnerView {
 
 impl RunnerView {
     fn of(member: &Member) -> Self {
-        let Member { id, name, listen, version, sites, .. } = member.clone();
-        Self { id, name, listen, version, sites: sites.len() }
+        Self {
+            id: member.id.clone(),
+            name: member.name.clone(),
+            listen: member.listen.clone(),
+            version: member.version.clone(),
+            sites: member.sites.len(),
+        }
     }
 }
 

@@ -75,8 +75,8 @@ pub struct Keeper {
     pub(super) troubles: u32,
     /// Another process says that it is this runner.
     pub(super) doubles: u32,
-    /// The facts of all sites have been read.
-    pub(super) is_known: bool,
+    /// When the facts of all sites were read (boot_ms).
+    pub(super) facts_at: Option<i64>,
     /// Others are granted leases at the moment.
     pub(super) may_hand_over: bool,
     /// What others have to hear of.
@@ -109,7 +109,7 @@ pub fn keep(link: &Arc<Link>, part: Part, me: Member, sites: &[String]) -> Lease
         contact: Contact { since_ms: clock::now_ms(), ..Contact::default() },
         troubles: 0,
         doubles: 0,
-        is_known: false,
+        facts_at: None,
         may_hand_over: false,
         is_news: true,
         sooner_ms: None,
@@ -245,7 +245,7 @@ impl Keeper {
             let is_able = self.part == Part::Guest;
             self.sites.entry(site.clone()).or_insert_with(|| Held { is_able, ..Held::default() });
         }
-        self.is_known = false;
+        self.facts_at = None;
         gone
     }
 

@@ -14,6 +14,10 @@ use crate::protocol::signature::random_hex;
 use crate::redis_link::{Server, Trouble, Wire};
 use crate::text;
 
+/// Containers are born with a new name each.
+const MOST_NAMES: usize = 10_000;
+/// What the runners know of sites changes seldom; that one has moved, an operator says.
+const FACTS_MS: i64 = 60_000;
 /// How long replicas are waited for.
 const REPLICAS_MS: i64 = 500;
 
@@ -70,6 +74,9 @@ impl Keeper {
         self.realm = realm;
         self.members = alive.iter().filter_map(|json| serde_json::from_str(json).ok()).collect();
         self.members.sort_by(|a, b| a.id.cmp(&b.id));
+        if self.names.len() > MOST_NAMES {
+            self.names.clear();
+        }
         self.names.extend(self.members.iter().map(|member| (member.id.clone(), member.name.clone())));
         self.paused = paused.into_iter().collect();
         // What is given back now nobody could have.
@@ -93,7 +100,7 @@ impl Keeper {
         Ok(())
     }
 
-    /// Whose the other sites are; and, the first time, what the runners know of each.
+    /// Whose the other sites are; and, from time to time, what the runners know of each.
     async fn look(&mut self, wire: &Wire) -> Result<(), Trouble> {
         let sites: Vec<String> = self.sites.keys().cloned().collect();
         if sites.is_empty() {
@@ -110,9 +117,9 @@ impl Keeper {
             held.theirs = theirs;
             held.free_since = if value.is_none() { held.free_since.or(Some(now)) } else { None };
         }
-        if !self.is_known {
+        if self.facts_at.is_none_or(|at| now >= at + FACTS_MS) {
             self.learn_facts(wire, sites).await?;
-            self.is_known = true;
+            self.facts_at = Some(now);
         }
         Ok(())
     }

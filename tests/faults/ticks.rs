@@ -27,7 +27,7 @@ impl Ticks {
         let due = |i: usize| first + i64::try_from(i).expect("a few");
         let plan = |site| {
             let mut plan = Plan::new();
-            let ticks: Vec<_> = (0..seconds).map(|i| (due(i), "fx_ok", json!(["tick", i]))).collect();
+            let ticks: Vec<_> = (0..seconds).map(|i| (due(i), "fx_ok", json!(["tick", i, first]))).collect();
             plan.schedule(site, &ticks);
             plan.recurring(site, 1, "every_2s", "fx_sleep", &json!([2.7]));
             plan
@@ -57,7 +57,8 @@ impl Ticks {
     /// Those of one site that have begun, in the order in which they were due.
     pub fn begun(&self, site: &Site) -> Vec<Tick> {
         let tick = |line: &&Line| {
-            let due = self.first + line.args[1].as_i64().filter(|_| line.args[0] == "tick")?;
+            // Another round has ticks of its own.
+            let due = self.first + line.args[1].as_i64().filter(|_| line.args[2] == self.first)?;
             Some(Tick { due, late_ms: i64::try_from(line.wall_ms).expect("a time") - due * 1000 })
         };
         let mut ticks: Vec<Tick> = site.ledger().begins("fx_ok").iter().filter_map(tick).collect();

@@ -98,7 +98,7 @@ fn redis_line(redis: &Value) -> String {
     }
     if let Some(trouble) = at(redis, "history_trouble").as_str() {
         line += &format!(
-            "\nruns are recorded on this host only, and sent to the peers later: {}",
+            "\nruns are recorded on this host only, and sent to the others later: {}",
             text::safe_cut(trouble, 500)
         );
     }

@@ -40,7 +40,8 @@ pub async fn share(mut published: watch::Receiver<Published>, shared: Arc<Shared
 
 async fn tell(shared: &SharedHistory, view: &View, json: &str) -> Result<(), crate::redis_link::Trouble> {
     shared.set_fact(&view.site, "view", json).await?;
-    if let Some(install) = &view.install {
+    // What a site in trouble was believed to be, an operator may have corrected.
+    if let Some(install) = view.install.as_ref().filter(|_| view.message.is_none()) {
         shared.set_fact(&view.site, "install", install).await?;
     }
     if let Some(epoch) = view.epoch {

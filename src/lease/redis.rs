@@ -120,8 +120,11 @@ pub enum Tell {
         site: String,
         is_able: bool,
     },
-    /// Another one is to have it.
-    Release(String),
+    /// Another one is to have it: the lease of this grant.
+    Release {
+        site: String,
+        grant: u64,
+    },
     /// A page of this host told of an event, and the site is another runner's.
     Notice {
         site: String,

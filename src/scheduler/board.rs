@@ -28,6 +28,8 @@ pub struct Others {
     /// Runs that were started without a lease.
     pub degraded_runs: u64,
     pauses: Pauses,
+    /// How often Redis was lost when the board was looked at last.
+    lost: u64,
     part: Part,
 }
 
@@ -38,7 +40,7 @@ pub enum Word {
 
 impl Others {
     pub fn new(config: &Arc<Redis>, part: Part, leases: Leases) -> Self {
-        Self { config: config.clone(), leases, degraded_runs: 0, pauses: Pauses::default(), part }
+        Self { config: config.clone(), leases, degraded_runs: 0, pauses: Pauses::default(), lost: 0, part }
     }
 
     pub fn tell(&self, what: Tell) {
@@ -167,28 +169,24 @@ impl Scheduler {
                 tokio::spawn(async move { leave(&calls, install.as_deref(), epoch, true).await });
             }
         }
+        // It may have come back before anybody looked.
+        if std::mem::replace(&mut others.lost, board.contact.lost) != board.contact.lost || !board.contact.is_there {
+            others.pauses.lost();
+        }
         if board.contact.is_there {
             self.heed_pauses(&board);
-        } else {
-            others.pauses.lost();
         }
     }
 
     fn heed_pauses(&mut self, board: &Board) {
         let Some(others) = &mut self.others else { return };
         let (now, wall) = (clock::steady_ms(), clock::now_ms());
+        // One that is over stays until the next one, or `resume`: taking it out could hit a new one.
         let is_over = |pause: &Pause| pause.until.is_some_and(|until| until <= wall);
-        let noted = |site: &str| pause_of(board.paused.get(site).map(String::as_str));
-        let shown = |site: &str| noted(site).filter(|pause| !is_over(pause));
+        let shown = |site: &str| pause_of(board.paused.get(site).map(String::as_str)).filter(|pause| !is_over(pause));
         if others.part == Part::Member {
             let entries = self.entries.values();
             others.pauses.begin(entries.filter_map(|entry| Some((entry.site.name.clone(), entry.state.pause()?))));
-        }
-        for entry in self.entries.values().filter(|entry| entry.is_held_here()) {
-            let name = &entry.site.name;
-            if noted(name).is_some_and(|pause| is_over(&pause)) && !others.pauses.knows_better(name) {
-                others.tell_pause(name, None);
-            }
         }
         let turn = others.pauses.turn(shown, now);
         for (site, pause) in turn.to_tell {
@@ -215,17 +213,19 @@ impl Scheduler {
             if let Some(is_able) = entry.ability(now, steady, is_hindered) {
                 others.tell(Tell::Able { site: entry.site.name.clone(), is_able });
             }
-            if entry.hands_over(steady) {
+            if let Some(grant) = entry.hands_over(steady) {
                 tracing::info!(site = entry.site.name, "its lease is handed over to another runner");
-                others.tell(Tell::Release(entry.site.name.clone()));
+                others.tell(Tell::Release { site: entry.site.name.clone(), grant });
             }
         }
     }
 
-    /// A pass without the plugin has nothing but the lease: it keeps it to its end.
+    /// A pass without the plugin has nothing but the lease, and a take-over on its way could take the site from whoever has it
+    /// then: these keep it to their end.
     pub(super) fn configure_keeper(&self) {
         let Some(others) = &self.others else { return };
-        let names = self.entries.values().filter(|entry| entry.removal.is_none() || entry.needs_its_lease());
+        let is_kept = |entry: &&Entry| entry.removal.is_none() || entry.needs_its_lease() || entry.state.is_taking();
+        let names = self.entries.values().filter(is_kept);
         others.tell(Tell::Sites(names.map(|entry| entry.site.name.clone()).collect()));
     }
 

@@ -91,10 +91,9 @@ impl State {
         self.asked = if self.due > 0 { self.oldest } else { self.next };
     }
 
-    /// A run that began before the last take-over is refused for that reason alone.
+    /// What a run met that began before the last take-over, or before the site was given away, says nothing of now.
     fn run_failed(&mut self, now: i64, epoch: i64, failure: Failure) {
-        let is_of_before = matches!(failure, Failure::Stale { .. } | Failure::UnknownEpoch(_) | Failure::Left);
-        if is_of_before && self.epoch() != Some(epoch) {
+        if self.limits.has_plugin && self.epoch() != Some(epoch) {
             self.looked = None;
         } else {
             self.run_met(now, failure);

@@ -11,8 +11,10 @@ if redis.call('GET', KEYS[2]) ~= ARGV[3] then
 	redis.call('SET', KEYS[2], ARGV[3])
 	redis.call('SET', KEYS[3], '1', 'PX', ARGV[2])
 end
--- One of this runner's own is an earlier process's, and that one is dead.
-if held and string.sub(held, 1, #ARGV[5]) ~= ARGV[5] then
+-- One of this runner's own is an earlier process's, and that one is dead. But whose lease is trusted has no past: then it is
+-- somebody's with the same id.
+local is_own = held and string.sub(held, 1, #ARGV[5]) == ARGV[5] and ARGV[4] ~= '1'
+if held and not is_own then
 	local left = redis.call('PTTL', KEYS[1])
 	if left < 0 then
 		-- Somebody took its end away (PERSIST), and it would be there for ever.

@@ -41,6 +41,8 @@ pub(super) struct Held {
     pub renewed: i64,
     pub grant: u64,
     pub wanted_by: Option<String>,
+    /// Not handed over before this time (boot_ms).
+    pub kept_until: i64,
     pub theirs: Option<String>,
     /// Nobody has had it since (boot_ms), and what stands in the way.
     pub free_since: Option<i64>,
@@ -211,8 +213,9 @@ impl Keeper {
                     said.wants_round = true;
                 }
             }
-            Tell::Release(site) => {
-                let value = self.sites.get_mut(&site).and_then(|held| held.value.take());
+            Tell::Release { site, grant } => {
+                let held = self.sites.get_mut(&site).filter(|held| held.grant == grant);
+                let value = held.and_then(|held| held.value.take());
                 said.releases.extend(value.map(|value| (site, value)));
             }
             Tell::Notice { site, notice } if said.notices.len() < MOST_NOTICES => {
@@ -221,6 +224,11 @@ impl Keeper {
             Tell::Notice { .. } => {}
             Tell::Pause { site, value, answer } => {
                 let done = self.set_pause(&site, value.as_deref()).await;
+                if let Err(trouble) = &done {
+                    // Whoever asked for it tells it again when there is contact again.
+                    self.met(trouble);
+                    self.publish();
+                }
                 let _ = answer.send(done.map_err(|trouble| trouble.to_string()));
                 said.wants_round = true;
             }

@@ -14,6 +14,8 @@ use crate::protocol::signature::random_hex;
 use crate::redis_link::{Server, Trouble, Wire};
 use crate::text;
 
+/// What somebody left lying is not handed to him again at once.
+const KEPT_MS: i64 = 60_000;
 /// Containers are born with a new name each.
 const MOST_NAMES: usize = 10_000;
 /// What the runners know of sites changes seldom; that one has moved, an operator says.
@@ -42,7 +44,7 @@ impl Keeper {
         }
         self.contact.tcp_port = server.tcp_port;
         let beaten = self.beat(&wire, &server.identity()).await;
-        if matches!(beaten, Err(Trouble::NoAnswer(_))) {
+        if matches!(beaten, Err(Trouble::NoAnswer(_))) || self.doubles > 1 {
             return beaten;
         }
         let looked = if beaten.is_ok() { self.look(&wire).await } else { Ok(()) };
@@ -62,7 +64,8 @@ impl Keeper {
     /// Who lives, and which sites are paused.
     async fn beat(&mut self, wire: &Wire, identity: &str) -> Result<(), Trouble> {
         let is_member = self.part == Part::Member;
-        self.me.sites = self.sites.iter().filter(|(_, held)| held.is_able).map(|(site, _)| site.clone()).collect();
+        let able = self.sites.iter().filter(|(_, held)| held.is_able && self.doubles <= 1);
+        self.me.sites = able.map(|(site, _)| site.clone()).collect();
         let json = serde_json::to_string(&self.me).map_err(|error| Trouble::Refused(error.to_string()))?;
         let realm = if self.realm.is_empty() { &self.own_realm } else { &self.realm };
         let word = is_member.then_some([self.me.id.as_str(), json.as_str(), realm.as_str(), identity]);
@@ -115,6 +118,11 @@ impl Keeper {
             let theirs = value.as_deref().filter(|value| !value.starts_with(&own)).map(|value| self.name_of(value));
             let Some(held) = self.sites.get_mut(site) else { continue };
             held.theirs = theirs;
+            if self.may_hand_over && !held.why.is_empty() {
+                // The quarantine is over; only now could somebody have taken it.
+                held.why.clear();
+                held.free_since = None;
+            }
             held.free_since = if value.is_none() { held.free_since.or(Some(now)) } else { None };
         }
         if self.facts_at.is_none_or(|at| now >= at + FACTS_MS) {
@@ -136,7 +144,8 @@ impl Keeper {
             let is_mine = self.part == Part::Guest || is_nobodys || part.is_some_and(|id| *id == self.me.id);
             let is_lying = held.is_able && held.free_since.is_some_and(|since| now > since + LEFT_LYING_MS);
             if parts.is_some() {
-                let other = part.filter(|id| !is_mine && self.may_hand_over && **id != self.me.id);
+                let is_kept = now < held.kept_until;
+                let other = part.filter(|id| !is_mine && !is_kept && self.may_hand_over && **id != self.me.id);
                 held.wanted_by = other.and_then(|id| self.names.get(id)).cloned();
             }
             let value = match &held.value {
@@ -147,7 +156,8 @@ impl Keeper {
                 }
                 _ => continue,
             };
-            wants.push(Want { site: site.clone(), is_ours: held.value.is_some(), value, is_trusted });
+            let is_left_lying = !is_mine && held.value.is_none();
+            wants.push(Want { site: site.clone(), is_ours: held.value.is_some(), value, is_trusted, is_left_lying });
         }
         wants
     }
@@ -223,6 +233,8 @@ impl Keeper {
                 (held.theirs, held.free_since) = (None, None);
                 if is_new_grant {
                     held.grant = grant;
+                    // Whose part it is did not take it: he may be dead, or hindered.
+                    held.kept_until = if want.is_left_lying { began + KEPT_MS } else { 0 };
                     self.is_news = true;
                 }
                 return is_new_grant;
@@ -278,41 +290,46 @@ impl Keeper {
 
     /// True where Redis heard it; else it is told again in every round, until the leases have ended by themselves.
     pub(super) async fn release(&mut self, leases: Vec<(String, String)>) -> bool {
-        if leases.is_empty() {
-            return true;
-        }
-        let mut pipeline = redis::pipe();
-        pipeline.cmd("SCRIPT").arg("LOAD").arg(include_str!("release.lua"));
-        for (site, value) in &leases {
-            release_in(&mut pipeline, &self.link.config, site, value);
-            if let Some(held) = self.sites.get_mut(site) {
+        let until = clock::boot_ms() + TTL_MS;
+        for (site, value) in leases {
+            if let Some(held) = self.sites.get_mut(&site) {
                 (held.value, held.until, held.wanted_by) = (None, 0, None);
             }
+            self.maybe.push(Maybe { site, value, until });
         }
-        let changed = [Message::Changed { from: self.me.process.clone() }];
-        if self.link.each(&pipeline).await.is_ok() && say(&self.link, &changed).await.is_ok() {
-            return true;
-        }
-        let until = clock::boot_ms() + TTL_MS;
-        self.maybe.extend(leases.into_iter().map(|(site, value)| Maybe { site, value, until }));
-        false
+        self.tell_releases(redis::pipe()).await
     }
 
-    /// Not alive any more first, so that whoever hears of it counts without this runner. What is kept is renewed until the end.
+    /// Behind what is in `pipeline` already.
+    async fn tell_releases(&mut self, mut pipeline: redis::Pipeline) -> bool {
+        pipeline.cmd("SCRIPT").arg("LOAD").arg(include_str!("release.lua"));
+        for maybe in &self.maybe {
+            release_in(&mut pipeline, &self.link.config, &maybe.site, &maybe.value);
+        }
+        let is_done = self.link.each(&pipeline).await.is_ok_and(|answers| answers.iter().all(Result::is_ok));
+        if is_done {
+            let now = clock::boot_ms();
+            // A command that was sent before and is done later could set one of the others still.
+            self.maybe.retain(|maybe| maybe.until > now + TTL_MS);
+        }
+        is_done && say(&self.link, &[Message::Changed { from: self.me.process.clone() }]).await.is_ok()
+    }
+
+    /// Not alive any more first, so that whoever hears of it counts without this runner. What is kept is renewed until the end. It
+    /// may be cut short anywhere.
     pub(super) async fn leave(&mut self, keep: &[String]) {
+        let mut pipeline = redis::pipe();
         if self.part == Part::Member {
-            let mut pipeline = redis::pipe();
             pipeline.cmd("HDEL").arg(self.key("runners")).arg(&self.me.id);
-            let _ = self.link.each(&pipeline).await;
         }
         self.part = Part::Guest;
-        let kept = |site: &String| keep.contains(site);
-        let mut leases: Vec<(String, String)> = self.maybe.drain(..).map(|maybe| (maybe.site, maybe.value)).collect();
-        for (site, held) in self.sites.iter_mut().filter(|(site, _)| !kept(site)) {
-            leases.extend(held.value.take().map(|value| (site.clone(), value)));
+        let until = clock::boot_ms() + TTL_MS;
+        for (site, held) in self.sites.iter_mut().filter(|(site, _)| !keep.contains(site)) {
+            let site = site.clone();
+            self.maybe.extend(held.value.take().map(|value| Maybe { site, value, until }));
         }
-        self.sites.retain(|site, _| kept(site));
-        self.release(leases).await;
+        self.sites.retain(|site, _| keep.contains(site));
+        self.tell_releases(pipeline).await;
     }
 
     pub(super) async fn set_pause(&mut self, site: &str, value: Option<&str>) -> Result<(), Trouble> {

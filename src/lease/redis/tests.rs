@@ -66,7 +66,8 @@ async fn two_runners_share_hand_over_and_follow_one_another() {
         .map(|(site, _)| site.clone())
         .collect();
     for site in &handed {
-        one.keeper.send(Tell::Release(site.clone())).unwrap();
+        let Standing::Ours { grant, .. } = board.sites[site] else { panic!("{board:#?}") };
+        one.keeper.send(Tell::Release { site: site.clone(), grant }).unwrap();
     }
     until(&mut two, "its part", |board| handed.iter().all(|site| is_ours(board, site))).await;
     let board = until(&mut one, "the rest", |board| handed.iter().all(|site| is_of(board, site, "web-2"))).await;
@@ -140,20 +141,31 @@ async fn a_pause_is_everybodys_and_a_notice_is_heard() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_runners_of_one_identity_are_told_so() {
+async fn two_runners_of_one_identity_are_told_so_and_never_trust_one_lease_for_long() {
     let redis = known().await;
     let mut one = keeper(&redis, "web-1", Part::Member, &["a"]);
-    until(&mut one, "alone", |board| board.contact.is_there).await;
+    prove(&one, &["a"]);
+    until(&mut one, "the lease", |board| is_ours(board, "a")).await;
     let mut two = keeper(&redis, "web-1", Part::Member, &["a"]);
     let of_both = |board: &Board| board.contact.why.as_ref().is_some_and(|why| why.contains("same identity"));
+    let (mut first, mut second) = (one.board.clone(), two.board.clone());
     tokio::time::timeout(Duration::from_secs(25), async {
         tokio::select! {
-            found = one.board.wait_for(|board| of_both(board)) => drop(found.unwrap()),
-            found = two.board.wait_for(|board| of_both(board)) => drop(found.unwrap()),
+            found = first.wait_for(|board| of_both(board)) => drop(found.unwrap()),
+            found = second.wait_for(|board| of_both(board)) => drop(found.unwrap()),
         }
     })
     .await
     .unwrap();
+    // Nobody renews what the other one believes to have.
+    let trusted = |leases: &mut Leases| match leases.board.borrow_and_update().sites.get("a") {
+        Some(Standing::Ours { until, .. }) => *until,
+        _ => 0,
+    };
+    let before = (trusted(&mut one), trusted(&mut two));
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let after = (trusted(&mut one), trusted(&mut two));
+    assert!(after.0 <= before.0.max(before.1) && after.1 <= before.0.max(before.1), "{before:?} {after:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -35,6 +35,8 @@ pub(super) struct Want {
     pub value: String,
     pub is_ours: bool,
     pub is_trusted: bool,
+    /// Another's part, which he did not take.
+    pub is_left_lying: bool,
 }
 
 /// What runners say to one another.

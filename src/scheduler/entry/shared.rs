@@ -21,8 +21,8 @@ pub struct Shared {
     lost: Option<String>,
     /// The site was reached from here.
     is_proven: bool,
-    /// What the keeper believes.
-    told_able: bool,
+    /// What the keeper believes; None: nobody has told it.
+    told_able: Option<bool>,
     /// Runs failed here although looks succeed: not able before this time (steady milliseconds), and how long the last time.
     held_off: Option<(i64, i64)>,
     /// The site has another owner although the lease is ours: whoever has it holds one from another Redis, or from before a
@@ -78,6 +78,14 @@ impl Entry {
         shared.lost = (!board.contact.is_there).then(|| board.contact.why.clone()).flatten();
         shared.realm.clone_from(&board.realm);
         shared.has_follower = board.has_follower(name, own);
+        // It moved, and an operator said so on some host.
+        if let (Some(Failure::WrongInstall(_)), Some(facts)) = (self.state.failure(), board.facts.get(name))
+            && facts.install.is_some()
+            && facts.install != self.state.install
+        {
+            self.state.install.clone_from(&facts.install);
+            self.state.start_anew();
+        }
         let grant = |standing: &Standing| match standing {
             Standing::Ours { grant, .. } => Some(*grant),
             _ => None,
@@ -108,28 +116,28 @@ impl Entry {
         None
     }
 
-    /// Another is to have the lease: now, where nothing runs here, else in a while. `now`: steady milliseconds.
-    pub fn hands_over(&mut self, now: i64) -> bool {
+    /// Another is to have the lease, of this grant: now, where nothing runs here, else in a while. `now`: steady milliseconds.
+    pub fn hands_over(&mut self, now: i64) -> Option<u64> {
         let is_idle = self.state.running() == 0 && !self.state.is_calling();
         // A take-over on its way could take the site from whoever has it by then.
         let must_keep = self.needs_its_lease() || self.state.is_taking();
-        let Some(shared) = &mut self.shared else { return false };
+        let shared = self.shared.as_mut()?;
         if must_keep || shared.lost.is_some() {
-            return false;
+            return None;
         }
         let Standing::Ours { wanted_by: Some(_), grant, .. } = shared.standing else {
             shared.wanted_since = None;
-            return false;
+            return None;
         };
         let since = *shared.wanted_since.get_or_insert(now);
         if !is_idle && now < since + PATIENCE_MS {
-            return false;
+            return None;
         }
         shared.given = grant;
         shared.standing = Standing::Unknown;
         shared.wanted_since = None;
         self.state.start_anew();
-        true
+        Some(grant)
     }
 
     /// News for the keeper: this runner can serve the site, or cannot, which matters where others could. `is_hindered`: nothing
@@ -137,24 +145,29 @@ impl Entry {
     pub fn ability(&mut self, now: i64, steady: i64, is_hindered: bool) -> Option<bool> {
         let is_hindered = is_hindered || self.lease_trouble.is_some();
         let trouble = self.state.trouble_of_this_host(now).filter(|(ms, _)| *ms >= UNABLE_AFTER_MS);
-        let goes_well = self.state.epoch().is_some() && self.state.failure().is_none();
+        let is_owner = self.state.epoch().is_some();
+        let goes_well = is_owner && self.state.failure().is_none();
         let has_plugin = self.site.has_plugin();
         let shared = self.shared.as_mut()?;
         match trouble {
             Some((_, is_of_runs)) if shared.is_proven => {
                 shared.is_proven = false;
-                if is_of_runs {
+                if is_of_runs && is_owner {
                     let last = shared.held_off.map_or(HOLD_OFF_MS, |(_, last)| (last * 2).min(LONGEST_HOLD_OFF_MS));
                     shared.held_off = Some((steady + last, last));
                 }
             }
             // With the lease in hand whatever succeeds is a proof.
-            None if goes_well || !has_plugin => shared.is_proven = true,
+            None if goes_well || !has_plugin => {
+                shared.is_proven = true;
+                // What has gone well for so long is another story.
+                shared.held_off = shared.held_off.filter(|(until, _)| steady < until + LONGEST_HOLD_OFF_MS);
+            }
             _ => {}
         }
         let is_held_off = shared.held_off.is_some_and(|(until, _)| steady < until);
         let is_able = shared.is_proven && !is_hindered && !is_held_off;
-        (std::mem::replace(&mut shared.told_able, is_able) != is_able).then_some(is_able)
+        (shared.told_able.replace(is_able) != Some(is_able)).then_some(is_able)
     }
 
     /// A look that was made to learn whether the site can be served has ended.
@@ -169,7 +182,8 @@ impl Entry {
     /// Wanted again: the keeper has forgotten it meanwhile.
     pub fn is_shared_anew(&mut self) {
         if let Some(shared) = &mut self.shared {
-            shared.told_able = false;
+            shared.told_able = None;
+            (shared.standing, shared.wanted_since, shared.is_disputed) = (Standing::Unknown, None, false);
         }
     }
 

@@ -110,12 +110,12 @@ fn a_new_lease_is_a_new_take_over_with_what_the_others_know() {
 #[test]
 fn a_lease_is_handed_over_between_two_events_and_not_believed_in_afterwards() {
     let mut entry = owner(7);
-    assert!(!entry.hands_over(0), "nobody wants it");
+    assert_eq!(entry.hands_over(0), None, "nobody wants it");
     entry.heed(&board(wanted(1)), OWN);
     let sent = entry.state.run_started(0);
-    assert!(!entry.hands_over(0), "an event runs");
+    assert_eq!(entry.hands_over(0), None, "an event runs");
     entry.state.run_ended(0, RunEnd { sent, epoch: 7, claimed: 1, ..RunEnd::default() });
-    assert!(entry.hands_over(1));
+    assert_eq!(entry.hands_over(1), Some(1));
     assert_eq!((entry.may(), entry.state.epoch()), (May::Nothing, None));
     entry.heed(&board(wanted(1)), OWN);
     assert_eq!(entry.may(), May::Nothing, "the keeper had not heard of it");
@@ -127,13 +127,13 @@ fn a_lease_is_handed_over_between_two_events_and_not_believed_in_afterwards() {
 fn a_lease_is_not_handed_over_without_redis_nor_during_a_take_over() {
     let mut entry = owner(7);
     entry.heed(&lost(wanted(1)), OWN);
-    assert!(!entry.hands_over(0));
+    assert_eq!(entry.hands_over(0), None);
     entry.heed(&board(wanted(1)), OWN);
     entry.state.call_started(crate::site::Want::Take);
-    assert!(!entry.hands_over(0) && !entry.hands_over(10 * MINUTE));
+    assert_eq!((entry.hands_over(0), entry.hands_over(10 * MINUTE)), (None, None));
     entry.state.call_ended();
     entry.state.run_started(0);
-    assert!(!entry.hands_over(0) && entry.hands_over(10 * MINUTE), "a site that is never idle");
+    assert_eq!((entry.hands_over(0), entry.hands_over(10 * MINUTE)), (None, Some(1)), "a site that is never idle");
 }
 
 #[test]
@@ -142,12 +142,12 @@ fn a_pass_without_the_plugin_keeps_its_lease_to_its_end() {
     assert_eq!(entry.ability(0, 0, false), Some(true), "there is nothing to look at");
     entry.heed(&board(wanted(1)), OWN);
     let (sent, _) = entry.run_starts(0);
-    assert!(!entry.hands_over(0) && !entry.hands_over(10 * MINUTE));
+    assert_eq!((entry.hands_over(0), entry.hands_over(10 * MINUTE)), (None, None));
     entry.heed(&lost(over(1)), OWN);
     assert_eq!(entry.may(), May::Nothing, "it has no fence");
     entry.heed(&board(wanted(1)), OWN);
     entry.state.run_ended(0, RunEnd { sent, claimed: 1, ..RunEnd::default() });
-    assert!(entry.hands_over(20 * MINUTE));
+    assert_eq!(entry.hands_over(20 * MINUTE), Some(1));
 }
 
 #[test]
@@ -171,4 +171,26 @@ fn who_cannot_run_a_site_lets_others_have_it_and_does_not_take_it_back_at_the_fi
     entry.was_looked_at(true);
     assert_eq!(entry.ability(later, 0, false), None, "a look proves little here");
     assert_eq!(entry.ability(later, HOLD_OFF_MS, false), Some(true));
+}
+
+/// The site was handed over while a run of ours went on, which failed in the end; looks succeed.
+#[test]
+fn what_a_run_of_before_met_begins_no_row_of_looks() {
+    let mut entry = owner(7);
+    let (now, site) = (clock::now_ms(), entry.site.clone());
+    let (sent, _) = entry.run_starts(now);
+    entry.heed(&board(theirs()), OWN);
+    let failure = Some(Failure::TimedOut(600_000));
+    entry.ran(now, RunEnd { sent, epoch: 7, failure, ..RunEnd::default() }, &site);
+    assert_eq!(entry.state.failure(), None);
+    let later = now + 10 * UNABLE_AFTER_MS;
+    assert_eq!((entry.ability(later, 0, false), entry.may()), (Some(true), May::Nothing));
+}
+
+#[test]
+fn a_site_that_comes_back_waits_for_its_lease() {
+    let mut entry = owner(7);
+    assert_eq!(entry.may(), May::All);
+    entry.is_shared_anew();
+    assert_eq!((entry.may(), entry.ability(0, 0, false)), (May::Nothing, Some(true)));
 }

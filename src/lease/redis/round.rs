@@ -16,6 +16,8 @@ use crate::text;
 
 /// What somebody left lying is not handed to him again at once.
 const KEPT_MS: i64 = 60_000;
+/// So many rounds a runner that was seen under this one's name is remembered.
+const SEEN_DOUBLE: u32 = 4;
 /// Containers are born with a new name each.
 const MOST_NAMES: usize = 10_000;
 /// What the runners know of sites changes seldom; that one has moved, an operator says.
@@ -44,7 +46,7 @@ impl Keeper {
         }
         self.contact.tcp_port = server.tcp_port;
         let beaten = self.beat(&wire, &server.identity()).await;
-        if matches!(beaten, Err(Trouble::NoAnswer(_))) || self.doubles > 1 {
+        if matches!(beaten, Err(Trouble::NoAnswer(_))) || self.is_double() {
             return beaten;
         }
         let looked = if beaten.is_ok() { self.look(&wire).await } else { Ok(()) };
@@ -64,7 +66,7 @@ impl Keeper {
     /// Who lives, and which sites are paused.
     async fn beat(&mut self, wire: &Wire, identity: &str) -> Result<(), Trouble> {
         let is_member = self.part == Part::Member;
-        let able = self.sites.iter().filter(|(_, held)| held.is_able && self.doubles <= 1);
+        let able = self.sites.iter().filter(|(_, held)| held.is_able && !self.is_double());
         self.me.sites = able.map(|(site, _)| site.clone()).collect();
         let json = serde_json::to_string(&self.me).map_err(|error| Trouble::Refused(error.to_string()))?;
         let realm = if self.realm.is_empty() { &self.own_realm } else { &self.realm };
@@ -91,9 +93,10 @@ impl Keeper {
     fn learn_double(&mut self, before: &str) -> Result<(), Trouble> {
         let before = before.split_once(' ').map_or("", |(_, json)| json);
         let is_other = serde_json::from_str::<Member>(before).is_ok_and(|before| before.process != self.me.process);
-        // The first time it is this runner's own past.
-        self.doubles = if is_other { self.doubles + 1 } else { self.doubles.min(1) };
-        if self.doubles > 1 {
+        // Once it is this runner's own past. Two that live do not write by turns exactly.
+        self.doubles =
+            if is_other { (self.doubles + SEEN_DOUBLE).min(3 * SEEN_DOUBLE) } else { self.doubles.saturating_sub(1) };
+        if self.is_double() {
             return Err(Trouble::Unfit(
                 "another runner has the same identity as this one: was a machine cloned? remove runner.id from the \
                  state_dir of one of them, and start it again"
@@ -101,6 +104,10 @@ impl Keeper {
             ));
         }
         Ok(())
+    }
+
+    fn is_double(&self) -> bool {
+        self.doubles > SEEN_DOUBLE
     }
 
     /// Whose the other sites are; and, from time to time, what the runners know of each.

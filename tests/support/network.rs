@@ -27,7 +27,9 @@ pub struct Namespace {
 impl Namespace {
     /// None where this is not allowed.
     pub fn new() -> Option<Arc<Namespace>> {
-        let try_it = || Command::new("unshare").args(["--net", "true"]).stderr(Stdio::null()).status();
+        let try_it = || {
+            Command::new("unshare").args(["--net", "ip", "link"]).stdout(Stdio::null()).stderr(Stdio::null()).status()
+        };
         if !is_root() || !try_it().is_ok_and(|status| status.success()) {
             return None;
         }

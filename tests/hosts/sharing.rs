@@ -152,15 +152,34 @@ fn a_host_is_given_the_sites_that_it_has() {
     let sites = Site::many(2, 4);
     let redis = redis();
     let hosts = on(&redis, &sites[..1], SELDOM).start();
-    let other = crate::support::Hosts::builder(&redis, &sites[1..])
-        .configure(|runner| runner.site_line(SELDOM))
-        .alone()
-        .prepare();
-    let mut other = other;
+    let mut other = on(&redis, &sites[1..], SELDOM).alone().prepare();
     other[0].rewrite_config(|text| text.replace("name = \"web-1\"", "name = \"web-3\""));
     other.start();
     let view = |runner: &Runner| runner.json(&["status"])["sites"].clone();
     wait_for("its own site", secs(20), || (view(&other[0])[0]["runner"] == "web-3").then_some(()));
     hosts.holder("site-1");
     assert_eq!(view(&other[0]).as_array().map(Vec::len), Some(1));
+}
+
+/// Redis is started again with all that it knew, leases as well. Whether it knows all is in doubt for a while, and not any more
+/// when a host leaves much later.
+#[test]
+fn a_host_that_leaves_after_a_restart_of_redis_is_followed_at_once() {
+    let sites = Site::many(2, 4);
+    let redis = redis();
+    let mut hosts = on(&redis, &sites, SELDOM).start();
+    hosts.wait_until_shared(sites.len());
+    redis.ask(&["SAVE"]);
+    redis.kill();
+    redis.start_again();
+    wait_for("the end of the doubt", secs(90), || {
+        let is_known = redis.ask_runners(&["GET", "wpcr:server"]) == redis.identity();
+        (is_known && redis.ask_runners(&["EXISTS", "wpcr:quarantine"]) == "0").then_some(())
+    });
+    hosts.wait_until_shared(sites.len());
+    let began = Instant::now();
+    assert!(hosts[0].stop().success());
+    // A doubt that began only now would last for half a minute.
+    wait_for("the other one's taking over", secs(10), || (hosts.shares(1)[1] == 2).then_some(()));
+    eprintln!("taken over {:?} after SIGTERM", began.elapsed());
 }

@@ -565,7 +565,7 @@ fn tables_that_are_gone_are_made_anew() {
             // Through WordPress: the SQLite drop-in keeps a list of its own.
             site.php(&format!("global $wpdb; $wpdb->query('DROP TABLE wp_cron_runner_{table}');"));
             site.schedule_in(0, "fx_ok", &json!([table]));
-            wait_for("the run of an event", secs(20), || {
+            wait_for("the run of an event", secs(60), || {
                 site.ledger().ends("fx_ok").iter().any(|line| line.args == json!([table])).then_some(())
             });
         }

@@ -52,9 +52,12 @@ impl State {
             | Failure::State(_) => doubled(300),
         };
         self.not_before = now + delay;
+        // Its tables may be gone, and no look makes them anew: a take-over does.
+        let is_without_tables = matches!(failure, Failure::Database(_)) && times > 1 && self.running == 0;
+        self.is_to_be_told |= is_without_tables && self.epoch().is_some();
         self.trouble = Some(Trouble { failure, since, times, of_runs: false });
         // After trouble the first thing is to look, not to run on what was known before.
-        self.looked = if self.is_standing_by() { Some(now) } else { None };
+        self.looked = if self.is_standing_by() || is_without_tables { Some(now) } else { None };
         self.due = 0;
     }
 

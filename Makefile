@@ -22,11 +22,8 @@ lint-php:
 test-plugin:
 	@tests/plugin/run.sh
 
-# One more at once than there are cores: there is always one that waits for a lease to end.
 test-runner:
-	@if cargo nextest --version >/dev/null 2>&1; then \
-		NEXTEST_TEST_THREADS=$${NEXTEST_TEST_THREADS:-$$(( $$(nproc) + 1 ))} cargo nextest run --config-file tests/nextest.toml; \
-	else cargo test; fi
+	@if cargo nextest --version >/dev/null 2>&1; then cargo nextest run --config-file tests/nextest.toml; else cargo test; fi
 
 # Lateness, and the CPU time and number of events, beside WordPress's own ways. QUICK=1 takes minutes, without it half an hour.
 target = $(or $(CARGO_TARGET_DIR),target)

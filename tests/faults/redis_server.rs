@@ -123,6 +123,7 @@ fn row_11_redis_flushed_in_a_loop() {
 }
 
 #[test]
+#[ignore = "mostly waiting, beside others of its kind: in `make faults`"]
 fn row_11_redis_evicts_leases() {
     let redis = Redis::builder().line("maxmemory 4mb").line("maxmemory-policy allkeys-lru").start();
     let mut at_work = AtWork::begin(&redis, "accept = [\"eviction\"]");
@@ -221,6 +222,7 @@ fn row_15_redis_says_that_it_cannot() {
 
 /// A real one: it has been restarted, and reads an old snapshot, slowly.
 #[test]
+#[ignore = "mostly waiting, beside others of its kind: in `make faults`"]
 fn row_15_redis_loads() {
     let microseconds = 1_000_000 * times(6, 20) / 20_000;
     let delay = format!("key-load-delay {microseconds}");

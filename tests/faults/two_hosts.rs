@@ -123,6 +123,7 @@ fn row_13_redis_out_of_one_host_s_sight() {
 }
 
 #[test]
+#[ignore = "mostly waiting, beside others of its kind: in `make faults`"]
 fn row_13_redis_out_of_sight() {
     a_partition("row 13 (both hosts)", &[0, 1]);
 }

@@ -69,6 +69,8 @@ fn row_37_a_wrong_key_a_wrong_clock_and_a_replay_run_nothing() {
         wait_for("good word", secs(15), || (view(&runner, "shop")["state"] == "ok").then_some(()));
         clock.set(0);
     }
+    // A call that was refused for its clock was never used: sent again in time, it is good. Those are not replayed below.
+    let refused_for_the_clock = door.asked().len();
 
     // The key here is not the key there.
     let key = runner.dir.join("home/shop.key");
@@ -86,7 +88,7 @@ fn row_37_a_wrong_key_a_wrong_clock_and_a_replay_run_nothing() {
 
     // Every call that changes something, sent once more while something is due and nobody looks after the site.
     assert!(plan.wait(&site, secs(10)));
-    let recorded = door.asked();
+    let recorded = door.asked().split_off(refused_for_the_clock);
     runner.kill();
     plan.schedule(&site, &[(unix_now(), "fx_ok", json!(["at the replay"]))]);
     let before = site.ledger().begins("fx_ok").len();

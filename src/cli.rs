@@ -38,6 +38,42 @@ pub enum Command {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Find WordPress, php-fpm and WP-CLI; write the configuration; install the plugin.
+    Init {
+        /// Somewhere in the WordPress folder, or above it; without it, here.
+        path: Option<PathBuf>,
+        /// Write nothing; print all that would be written.
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Take everything out again: every site's plugin and key, the configuration, the state.
+    Uninstall {
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
+        /// Remove nothing; print all that would be removed.
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Turn crontab lines into [[site]] and [[job]].
+    Import {
+        /// A crontab; without it this user's own (`crontab -l`), and as root also /etc/crontab and /etc/cron.d.
+        file: Option<PathBuf>,
+        /// The file has a column with the user, as /etc/crontab does.
+        #[arg(long, requires = "file")]
+        system: bool,
+        /// Add the result to the configuration and take the lines out of the crontabs, each of which is copied first.
+        #[arg(long)]
+        write: bool,
+    },
+    /// Is everything around it right: PHP, the web server, the plugin, other crons, the clock, Redis?
+    Doctor {
+        /// Only this site.
+        site: Option<String>,
+    },
+    /// Try the destinations of alerts.
+    #[command(subcommand)]
+    Alert(Alert),
     /// Is the configuration right?
     Check {
         /// Can everything that it names be reached, and does it fit together?
@@ -107,6 +143,12 @@ pub enum Command {
     Drop { run: String },
     /// Put the last snapshot of a site's `cron` option back, where the option cannot be read any more.
     Restore { site: String },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Alert {
+    /// Send a message that says it is a test to every [[alert]], and show what came of it.
+    Test,
 }
 
 #[derive(Debug, Subcommand)]

@@ -28,8 +28,10 @@ use std::process::ExitCode;
 use clap::Parser;
 use tracing::level_filters::LevelFilter;
 
-use cli::{Cli, Command, Plugin};
-use commands::{Stop, control, diagnose, exit, next, report, restore, run, setup};
+use cli::{Alert, Cli, Command, Plugin};
+use commands::{
+    Stop, alert, control, diagnose, doctor, exit, import, init, next, report, restore, run, setup, uninstall,
+};
 use config::{Config, Secrets};
 use history::Filter;
 use run_site::decide::Decision;
@@ -75,6 +77,11 @@ async fn execute(cli: Cli) -> Result<u8, Stop> {
     match cli.command {
         Command::Run => run::run(config(Secrets::Needed)?).await,
         Command::Once { sites, dry_run } => run::once(&config(Secrets::Needed)?, &sites, dry_run, json).await,
+        Command::Init { path: root, dry_run } => init::init(path, root, dry_run, json).await,
+        Command::Uninstall { yes, dry_run } => uninstall::uninstall(path, yes, dry_run, json).await,
+        Command::Import { file, system, write } => import::import(path, file.as_deref(), system, write, json),
+        Command::Doctor { site } => doctor::doctor(path, site.as_deref(), json).await,
+        Command::Alert(Alert::Test) => alert::test(&config(Secrets::MayBeMissing)?, json).await,
         Command::Check { connect } => diagnose::check(path, connect, json).await,
         Command::Plugin(Plugin::Install { site }) => setup::install(&config(Secrets::MayBeMissing)?, &site, json).await,
         Command::Plugin(Plugin::Remove { site, force }) => {

@@ -5,48 +5,14 @@ mod redis;
 use std::collections::HashMap;
 use std::path::Path;
 
-use serde::Serialize;
-
-use super::{Stop, calls, exit, pinned_install, print, print_json, visitor};
+use super::finding::{self, Finding, Judgement};
+use super::{Stop, calls, exit, pinned_install, print_json, visitor};
 use crate::config::problem::{Level, Refused};
 use crate::config::{self, Config, Secrets, Site};
 use crate::outcome::Failure;
 use crate::run_site::calls::Looked;
 use crate::scheduler::{disable_wp_cron_sentence, stray_sentence};
-use crate::text;
 use crate::trigger::wp_cron_php;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Judgement {
-    Ok,
-    Warn,
-    Fail,
-}
-
-#[derive(Debug, Serialize)]
-struct Finding {
-    check: String,
-    level: Judgement,
-    found: String,
-    expected: String,
-    fix: String,
-    #[serde(skip)]
-    code: u8,
-}
-
-impl Finding {
-    fn new(check: impl Into<String>, level: Judgement, found: impl Into<String>) -> Self {
-        let code = if level == Judgement::Fail { exit::CONFIGURATION } else { exit::FINE };
-        Self { check: check.into(), level, found: found.into(), expected: String::new(), fix: String::new(), code }
-    }
-
-    fn expecting(mut self, expected: impl Into<String>, fix: impl Into<String>) -> Self {
-        self.expected = expected.into();
-        self.fix = fix.into();
-        self
-    }
-}
 
 /// Reads the configuration itself: what is wrong with it is this command's answer.
 pub async fn check(path: &Path, connect: bool, json: bool) -> Result<u8, Stop> {
@@ -63,13 +29,8 @@ pub async fn check(path: &Path, connect: bool, json: bool) -> Result<u8, Stop> {
     if connect {
         findings.extend(connect_all(&config).await);
     }
-    let code = findings.iter().map(|finding| finding.code).max().unwrap_or(exit::FINE);
-    if json {
-        print_json(&findings)?;
-    } else {
-        print(&findings.iter().map(line).collect::<String>())?;
-    }
-    Ok(code)
+    finding::show(&findings, json)?;
+    Ok(findings.iter().map(|finding| finding.code).max().unwrap_or(exit::FINE))
 }
 
 fn count(config: &Config) -> String {
@@ -86,21 +47,6 @@ fn refused_findings(refused: &Refused) -> Vec<Finding> {
         Finding::new("config", level, found).expecting(&problem.expected, "edit the file, then `wp-cron-runner check`")
     };
     refused.problems.iter().map(finding).collect()
-}
-
-fn line(finding: &Finding) -> String {
-    let level = match finding.level {
-        Judgement::Ok => "ok  ",
-        Judgement::Warn => "warn",
-        Judgement::Fail => "FAIL",
-    };
-    let mut line = format!("{level}  {}: {}", finding.check, text::safe_cut(&finding.found, 5000));
-    for (word, text) in [("expected", &finding.expected), ("do", &finding.fix)] {
-        if !text.is_empty() {
-            line += &format!("; {word}: {text}");
-        }
-    }
-    line + "\n"
 }
 
 async fn connect_all(config: &Config) -> Vec<Finding> {

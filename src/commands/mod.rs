@@ -1,7 +1,12 @@
 //! The commands, and what they share: how they print and how they stop.
 
+pub mod alert;
 pub mod control;
 pub mod diagnose;
+pub mod doctor;
+mod finding;
+pub mod import;
+pub mod init;
 pub mod next;
 mod owner;
 mod peers;
@@ -11,6 +16,7 @@ pub mod restore;
 pub mod run;
 pub mod setup;
 mod table;
+pub mod uninstall;
 mod wp_config;
 
 use std::fs;

@@ -11,6 +11,7 @@ mod daemon;
 #[cfg(test)]
 mod fuzz;
 mod history;
+mod job;
 mod lease;
 mod outcome;
 mod protocol;

@@ -60,6 +60,7 @@ pub async fn once(config: &Config, names: &[String], dry_run: bool, json: bool) 
         redis: config.redis.clone(),
         // Whoever asks for it now does not mean the next time of a schedule.
         sites: sites.iter().map(|site| Arc::new(Site { schedule: None, ..Site::clone(site) })).collect(),
+        jobs: Vec::new(),
         history: config.history.clone(),
         warnings: Vec::new(),
     };

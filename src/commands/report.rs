@@ -356,7 +356,7 @@ pub async fn history(config: &Config, filter: Filter, since: Option<&String>, js
 
 /// Runs in the form that `history --json` has them.
 pub fn runs_table(runs: &[impl Serialize]) -> String {
-    let mut out = table(&["SITE", "DUE", "HOOK", "OUTCOME", "LATE", "TOOK", "RUN", "WHY"]);
+    let mut out = table(&["SITE", "DUE", "HOOK / JOB", "OUTCOME", "LATE", "TOOK", "RUN", "WHY"]);
     for run in runs {
         let run = &json!(run);
         let outcome = match word(at(run, "then")).as_str() {
@@ -369,7 +369,7 @@ pub fn runs_table(runs: &[impl Serialize]) -> String {
         let cells = [
             word(at(run, "site")),
             due.map_or_else(|| "-".into(), |due| clock::local(due.as_millisecond())),
-            word(at(run, "hook")),
+            word(Some(at(run, "hook")).filter(|hook| !hook.is_null()).unwrap_or(at(run, "job"))),
             outcome,
             at(run, "lateness_ms").as_i64().map_or_else(|| "-".into(), clock::span),
             at(run, "ms").as_i64().map_or_else(|| "-".into(), clock::span),

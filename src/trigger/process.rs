@@ -78,7 +78,7 @@ impl Place {
 pub struct Program {
     /// The program and its arguments; no shell ever sees them.
     pub words: Vec<String>,
-    pub env: Vec<(&'static str, String)>,
+    pub env: Vec<(String, String)>,
     pub folder: Option<PathBuf>,
     pub input: Input,
     /// End it where nobody waits for its answer any more. An event is never ended for that.

@@ -16,6 +16,7 @@ mod lease;
 mod outcome;
 mod protocol;
 mod redis_link;
+mod run_job;
 mod run_site;
 mod schedule;
 mod scheduler;

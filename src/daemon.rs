@@ -81,7 +81,16 @@ pub async fn run(config: Config) -> Result<(), Error> {
         Arc::new(SharedHistory::new(&link, &config.history, config.names().len()))
     });
     let sending = shared.as_ref().map(|shared| Sending::begin(shared, &history, &history_file));
-    let parts = Parts { state, me, history: history.clone(), orders: order_queue, records: None, slice, others, shared: shared.clone() };
+    let parts = Parts {
+        state,
+        me,
+        history: history.clone(),
+        orders: order_queue,
+        records: None,
+        slice,
+        others,
+        shared: shared.clone(),
+    };
     let (mut scheduler, published) = Scheduler::new(&config, parts)?;
 
     let (in_force, loaded) = watch::channel(loaded(&config));

@@ -30,9 +30,9 @@ use crate::run_site::calls::{Looked, Me, Timing, seen_in_due, seen_in_settled};
 use crate::site::{Pause, RunEnd, View};
 use board::next_word;
 pub use board::{Others, RedisView};
+pub use entry::{Entry, disable_wp_cron_sentence, left_alone_sentence, limits_of, stray_sentence};
 pub use jobs::JobView;
 use jobs::{JobFacts, JobTask, Jobs};
-pub use entry::{Entry, disable_wp_cron_sentence, left_alone_sentence, limits_of, stray_sentence};
 use orders::{Order, PAUSED, pause_of};
 use places::{Place, Places};
 

@@ -12,6 +12,7 @@ mod commands;
 mod control;
 mod faults;
 mod hosts;
+mod jobs;
 mod layers;
 mod limits;
 mod locks;

@@ -149,7 +149,8 @@ fn is_theirs(view: &View) -> bool {
 }
 
 pub(super) fn unknown() -> Response {
-    (StatusCode::NOT_FOUND, Json(json!({"error": "E_SITE", "message": "no [[site]] and no [[job]] has this name"}))).into_response()
+    (StatusCode::NOT_FOUND, Json(json!({"error": "E_SITE", "message": "no [[site]] and no [[job]] has this name"})))
+        .into_response()
 }
 
 #[derive(serde::Deserialize)]
@@ -243,8 +244,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let listen = listener.local_addr().unwrap();
         let (orders, mut heard) = tokio::sync::mpsc::channel(1000);
-        let (_loaded, loaded) =
-            tokio::sync::watch::channel(Loaded { keys: keys(folder.path()), ..Loaded::default() });
+        let (_loaded, loaded) = tokio::sync::watch::channel(Loaded { keys: keys(folder.path()), ..Loaded::default() });
         let (_published, published) = tokio::sync::watch::channel(crate::scheduler::Published::default());
         let runner = Runner {
             name: "r".into(),

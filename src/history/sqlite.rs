@@ -391,7 +391,8 @@ impl Reader {
     /// Of its events.
     pub fn last_ended(&self, site: &str) -> Result<Option<i64>, Error> {
         self.query(|connection| {
-            connection.query_row("SELECT max(ended_ms) FROM runs WHERE site = ?1 AND job IS NULL", [site], |row| row.get(0))
+            connection
+                .query_row("SELECT max(ended_ms) FROM runs WHERE site = ?1 AND job IS NULL", [site], |row| row.get(0))
         })
     }
 

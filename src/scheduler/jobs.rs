@@ -40,9 +40,17 @@ pub struct Jobs {
 
 /// One that has ended.
 pub enum JobTask {
-    Ran { job: String, due: Due, ran: JobRan },
+    Ran {
+        job: String,
+        due: Due,
+        ran: JobRan,
+    },
     /// What Redis knows of the job, once its lease is here.
-    Known { job: String, grant: u64, mark: Result<Option<Mark>, String> },
+    Known {
+        job: String,
+        grant: u64,
+        mark: Result<Option<Mark>, String>,
+    },
 }
 
 pub struct JobEntry {
@@ -228,6 +236,10 @@ impl Scheduler {
 
     fn tick_job(&mut self, name: &str, now: i64) {
         let Some(entry) = self.jobs.entries.get_mut(name).filter(|entry| !entry.is_removed) else { return };
+        let trouble = self.history_trouble.clone().map(Failure::NotStarted);
+        if let Some(refusal) = trouble.or_else(|| entry.refusal(now)) {
+            entry.refuse_asked(&refusal);
+        }
         if entry.held.as_ref().is_some_and(Held::is_others) {
             return entry.state.leave_to_others(now);
         }
@@ -242,12 +254,6 @@ impl Scheduler {
             record.log();
             self.history.record(record.clone());
             entry.last = Some(record);
-        }
-        if let Some(trouble) = &self.history_trouble {
-            entry.refuse_asked(&Failure::NotStarted(trouble.clone()));
-        }
-        if let Some(refusal) = entry.refusal(now) {
-            entry.refuse_asked(&refusal);
         }
         if !skipped.is_empty() && entry.running.is_none() {
             self.note_mark(name);
@@ -385,7 +391,12 @@ impl Scheduler {
     }
 
     /// By difference, as sites are.
-    pub(super) fn reload_jobs(&mut self, jobs: &[Arc<Job>], mut facts: BTreeMap<String, JobFacts>, changes: &mut super::orders::Changes) {
+    pub(super) fn reload_jobs(
+        &mut self,
+        jobs: &[Arc<Job>],
+        mut facts: BTreeMap<String, JobFacts>,
+        changes: &mut super::orders::Changes,
+    ) {
         let now = clock::now_ms();
         for (name, entry) in &mut self.jobs.entries {
             if !jobs.iter().any(|job| job.name == *name) && !entry.is_removed {

@@ -13,7 +13,7 @@ use super::process::{Ending, GRACE, Handle, Input, Program, Said};
 use super::rights::Rights;
 use super::{http, wp_cli};
 use crate::clock;
-use crate::config::{Job, WpCli, Work};
+use crate::config::{Job, Work, WpCli};
 use crate::outcome::{Failure, Outcome};
 
 /// How it ended.
@@ -79,8 +79,14 @@ async fn process(
     env.retain(|(name, _)| !job.environment.iter().any(|(own, _)| own == name));
     env.extend(job.environment.iter().cloned());
     let folder = job.folder();
-    let program =
-        Program { words: [rights.words(), words.clone()].concat(), env, folder: folder.clone(), input, ends_unheard: false };
+    let program = Program {
+        words: [rights.words(), words.clone()].concat(),
+        env,
+        folder: folder.clone(),
+        input,
+        ends_unheard: false,
+        is_one_output: true,
+    };
     let mut running = match program.start(None) {
         Ok(running) => running,
         Err(error) => return JobEnd::failed(not_started(job, &words, &error)),
@@ -156,7 +162,10 @@ async fn end_after(job: &Job, process: Handle) {
     tokio::time::sleep(job.timeout).await;
     tracing::warn!(site = job.name, "job {} has reached its time limit; its process is ended", job.name);
     if process.end().await == Ending::NotPermitted {
-        tracing::warn!(site = job.name, "the process belongs to another user and could not be ended; CAP_KILL is needed");
+        tracing::warn!(
+            site = job.name,
+            "the process belongs to another user and could not be ended; CAP_KILL is needed"
+        );
     }
     tokio::time::sleep(GRACE).await;
 }
@@ -167,7 +176,9 @@ async fn fetch(url: &Url, limit: Duration) -> reqwest::Result<reqwest::Response>
 
 /// Redirects are not followed: whoever moved the address is told so instead.
 async fn get(url: &Url, limit: Duration) -> JobEnd {
-    let over = || JobEnd::new(Outcome::TimedOut, Some(format!("no whole answer within {}", clock::span(clock::millis(limit)))));
+    let over = || {
+        JobEnd::new(Outcome::TimedOut, Some(format!("no whole answer within {}", clock::span(clock::millis(limit)))))
+    };
     let mut response = match fetch(url, limit).await {
         Ok(response) => response,
         Err(error) if error.is_timeout() => return over(),
@@ -186,7 +197,8 @@ async fn get(url: &Url, limit: Duration) -> JobEnd {
     }
     if !status.is_success() {
         let to = location.map_or_else(String::new, |to| format!(" to {}", crate::text::safe_cut(&to, 300)));
-        let why = if status.is_redirection() { format!("a redirect{to}, which is not followed") } else { String::new() };
+        let why =
+            if status.is_redirection() { format!("a redirect{to}, which is not followed") } else { String::new() };
         let error = format!("HTTP {status}{}{why}", if why.is_empty() { "" } else { ": " });
         return JobEnd { outcome: Outcome::Failed, error: Some(error), ..end };
     }

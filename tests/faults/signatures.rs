@@ -94,9 +94,7 @@ fn row_37_a_wrong_key_a_wrong_clock_and_a_replay_run_nothing() {
     plan.schedule(&site, &[(unix_now(), "fx_ok", json!(["at the replay"]))]);
     let before = site.ledger().begins("fx_ok").len();
     let mut replayed = 0;
-    for call in
-        used.iter().filter(|asked| ["run", "settle"].contains(&asked.call.as_str())).rev().take(times(6, 60))
-    {
+    for call in used.iter().filter(|asked| ["run", "settle"].contains(&asked.call.as_str())).rev().take(times(6, 60)) {
         let page = again(&site.address(), &call.bytes);
         // Those of the wrong key were refused before anything was noted; so they are now.
         let is_refused = (page.status == 409 && page.body.contains("E_REPLAY")) || page.status == 401;

@@ -99,7 +99,9 @@ impl JobEntry {
             _ if held.may_start(now) => None,
             (_, Some(lost), _) => Some((
                 "paused",
-                format!("job `{name}` is not started: {lost}; without a lease another host may run it; by itself as soon as Redis answers"),
+                format!(
+                    "job `{name}` is not started: {lost}; without a lease another host may run it; by itself as soon as Redis answers"
+                ),
             )),
             (Standing::Free { why }, ..) if !why.is_empty() => Some(("starting", format!("job `{name}`: {why}"))),
             _ => Some(("starting", format!("job `{name}` waits for its lease"))),

@@ -25,6 +25,9 @@ fn runs_of(runner: &Runner, job: &str) -> Vec<Value> {
 
 /// Starts it beside the test, and gives the number of its process once that is known.
 fn start(runner: &Runner, name: &str) -> i64 {
-    let _ = runner.command_for_later(&["trigger", name]);
-    wait_for("its process", secs(10), || job(runner, name)["running"]["pid"].as_i64())
+    let trigger = runner.command_for_later(&["trigger", name]);
+    wait_for("its process", secs(10), || {
+        assert!(!trigger.is_finished(), "{}", job(runner, name));
+        job(runner, name)["running"]["pid"].as_i64()
+    })
 }

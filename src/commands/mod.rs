@@ -162,8 +162,8 @@ pub fn print_json(value: &impl Serialize) -> Result<(), Stop> {
 /// The site of this name, or the nearest name there is.
 pub fn find<'a>(config: &'a Config, name: &str) -> Result<&'a Arc<Site>, Stop> {
     config.sites.iter().find(|site| site.name == name).ok_or_else(|| {
-        let names = config.sites.iter().map(|site| site.name.clone()).collect();
-        no_such(config, name, names, "site", "[[site]]")
+        let names: Vec<String> = config.sites.iter().map(|site| site.name.clone()).collect();
+        no_such(config, name, &names, "site", "[[site]]")
     })
 }
 
@@ -177,11 +177,11 @@ pub fn kind_of(config: &Config, name: &str) -> Result<&'static str, Stop> {
     }
     match config.sites.iter().any(|site| site.name == name) {
         true => Ok("site"),
-        false => Err(no_such(config, name, config.names(), "site and no job", "[[site]] or [[job]]")),
+        false => Err(no_such(config, name, &config.names(), "site and no job", "[[site]] or [[job]]")),
     }
 }
 
-fn no_such(config: &Config, name: &str, names: Vec<String>, kind: &str, table: &str) -> Stop {
+fn no_such(config: &Config, name: &str, names: &[String], kind: &str, table: &str) -> Stop {
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let near = match text::nearest(name, &names) {
         Some(near) => format!("did you mean `{near}`?"),

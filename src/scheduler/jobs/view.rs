@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use serde::Serialize;
 
-use super::JobEntry;
+use super::{Held, JobEntry};
 use crate::clock;
 use crate::run_job::mark::Open;
 use crate::site::Running;
@@ -50,8 +50,8 @@ impl JobEntry {
             None if pause.is_some() => "paused",
             None => "ok",
         };
-        let others = self.held.as_ref().and_then(|held| held.runner()).map(str::to_string);
-        let is_ours = self.held.as_ref().is_none_or(|held| held.is_known());
+        let others = self.held.as_ref().and_then(Held::runner).map(str::to_string);
+        let is_ours = self.held.as_ref().is_none_or(Held::is_known);
         JobView {
             job: self.job.name.clone(),
             site: self.job.site.clone(),

@@ -18,8 +18,11 @@ use jiff::tz::TimeZone;
 use crate::schedule::Schedule;
 use crate::text;
 
-pub use call::{Call, WpCron, call, wp_cron};
-pub use read::{of_this_machine, read};
+#[allow(unused_imports, reason = "for whoever needs no more than that")]
+pub use call::wp_cron;
+pub use call::{Call, WpCron, call};
+pub use fetch::fetch;
+pub use read::{again, is_spooled, of_this_machine, read};
 pub use shell::{Part, Redirect, Word, parts};
 
 /// A crontab as it was found.

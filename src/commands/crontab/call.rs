@@ -24,6 +24,9 @@ pub struct Call {
     pub wp_cron: WpCron,
     /// Of `sudo -u`, `su` and the like.
     pub user: Option<String>,
+    /// The PHP that is named, and WP-CLI's own file, where the line has its path.
+    pub php: Option<String>,
+    pub wp_cli: Option<String>,
     /// Why the line cannot be replaced as a whole by somebody who looks after that site.
     pub obstacle: Option<String>,
     /// Where it fetches: what was said about certificates and redirects.
@@ -31,6 +34,7 @@ pub struct Call {
 }
 
 /// What a command line calls wp-cron by, if it does.
+#[allow(dead_code, reason = "for whoever needs no more than that")]
 pub fn wp_cron(command: &str) -> Option<WpCron> {
     call(command, &[]).map(|call| call.wp_cron)
 }
@@ -43,7 +47,8 @@ pub fn call(command: &str, variables: &[(String, String)]) -> Option<Call> {
     let is_one = line.calls.iter().all(|(other, _)| *other == wp_cron);
     let more = line.others.first().map(|other| format!("it does more than call wp-cron: `{other}`"));
     let several = (!is_one).then(|| "it calls more than one wp-cron; write a line for each".to_string());
-    Some(Call { wp_cron, user: line.user, obstacle: line.obstacle.or(several).or(more), fetch })
+    let (php, wp_cli) = (line.php, line.wp_cli);
+    Some(Call { wp_cron, user: line.user, php, wp_cli, obstacle: line.obstacle.or(several).or(more), fetch })
 }
 
 /// What was understood so far.
@@ -52,6 +57,8 @@ struct Line<'a> {
     variables: &'a [(String, String)],
     folder: Option<Word>,
     user: Option<String>,
+    php: Option<String>,
+    wp_cli: Option<String>,
     calls: Vec<(WpCron, Option<Fetch>)>,
     obstacle: Option<String>,
     others: Vec<String>,
@@ -202,9 +209,7 @@ impl Line<'_> {
         let joined = || options.windows(2).find(|pair| matches!(pair, [word, _] if is_joined_user(word)));
         let joined = joined().and_then(|pair| pair.get(1).map(ToString::to_string));
         self.user = user.or(joined).or(Some("root".to_string()));
-        let rest =
-            after_options(words, &["-u", "--user", "-g", "--group", "-C", "-h", "-p", "-Hu", "-nu", "-iu", "-Eu"]);
-        rest
+        after_options(words, &["-u", "--user", "-g", "--group", "-C", "-h", "-p", "-Hu", "-nu", "-iu", "-Eu"])
     }
 
     /// The command, or the text for a shell.
@@ -283,16 +288,21 @@ impl Line<'_> {
             if base(script_word) == "wp-cron.php" {
                 self.look_at(script_word);
                 let file = self.below(Some(script_word));
+                self.php = Some(first.text.clone());
                 self.calls.push((WpCron::File(PathBuf::from(file.text)), None));
                 return true;
             }
-            return is_wp(base(script_word)) && self.wp(words.get(script + 1..).unwrap_or_default());
+            let is_it = is_wp(base(script_word)) && self.wp(script_word, words.get(script + 1..).unwrap_or_default());
+            if is_it {
+                self.php = Some(first.text.clone());
+            }
+            return is_it;
         }
-        is_wp(base(first)) && self.wp(skip(words))
+        is_wp(base(first)) && self.wp(first, skip(words))
     }
 
     /// `wp ... cron event run --due-now`. Other events than those that are due are no business of wp-cron.
-    fn wp(&mut self, words: &[Word]) -> bool {
+    fn wp(&mut self, program: &Word, words: &[Word]) -> bool {
         let plain: Vec<&str> =
             words.iter().map(|word| word.text.as_str()).filter(|word| !word.starts_with('-')).collect();
         let has = |option: &str| words.iter().any(|word| word.text == option);
@@ -328,6 +338,7 @@ impl Line<'_> {
         };
         let path = folder.map(|folder| PathBuf::from(folder.text));
         let url = value("--url=").map(str::to_string);
+        self.wp_cli = Some(program.text.clone()).filter(|program| program.starts_with('/'));
         self.calls.push((WpCron::WpCli { path, url }, None));
         true
     }

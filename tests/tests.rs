@@ -14,6 +14,7 @@ mod control;
 mod faults;
 mod hosts;
 mod jobs;
+mod import;
 mod layers;
 mod limits;
 mod locks;

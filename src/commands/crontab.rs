@@ -132,7 +132,8 @@ fn one(line: &str, is_system: bool) -> Result<Line, String> {
     }
 }
 
-/// `NAME = value`, each of them in quotes or not. None: cron then takes the line for an entry.
+/// `NAME = value`, each of them in quotes or not. None: cron then takes the line for an entry. An empty value without
+/// quotes is cronie's; Debian's cron refuses it.
 fn variable(line: &str) -> Option<(String, String)> {
     let (name, rest) = match line.chars().next() {
         Some(quote @ ('"' | '\'')) => {
@@ -167,6 +168,9 @@ fn entry(line: &str, is_system: bool) -> Result<Entry, String> {
     let fields = if line.starts_with('@') { 1 } else { 5 };
     let (schedule, mut rest) = words(line, fields);
     let schedule = schedule.join(" ");
+    if schedule.starts_with('@') && schedule.contains(|c: char| c.is_ascii_uppercase()) {
+        return Err(format!("cron knows `{}` in small letters alone", text::safe_cut(&schedule, 80)));
+    }
     Schedule::parse(&schedule, TimeZone::UTC).map_err(|wrong| wrong.to_string())?;
     let mut user = None;
     if is_system {

@@ -72,7 +72,7 @@ pub struct Present {
 pub fn import(config: &Path, file: Option<&Path>, system: bool, write: bool, json: bool) -> Result<u8, Stop> {
     let (crontabs, unread) = match file {
         Some(file) => (vec![named(file, system)?], Vec::new()),
-        None => crontab::of_this_machine(Path::new("/")),
+        None => of_this_user(),
     };
     let present = present(config, json)?;
     let machine =
@@ -82,11 +82,22 @@ pub fn import(config: &Path, file: Option<&Path>, system: bool, write: bool, jso
         true => Some(write::write(config, &crontabs, &present, &plan, json)?),
         false => None,
     };
-    match json {
-        true => print_json(&answer(&plan, &unread, done.as_ref()))?,
-        false => drop(print(&report(config, &plan, &unread, done.as_ref()))?),
+    if json {
+        print_json(&answer(&plan, &unread, done.as_ref()))?;
+    } else {
+        print(&report(config, &plan, &unread, done.as_ref()))?;
     }
     Ok(exit::FINE)
+}
+
+/// The tables under /etc are root's, although others may read them.
+fn of_this_user() -> (Vec<Crontab>, Vec<(PathBuf, String)>) {
+    let (mut found, mut unread) = crontab::of_this_machine(Path::new("/"));
+    if !is_root() {
+        found.retain(|crontab| crontab.owner.is_some());
+        unread.retain(|(path, _)| crontab::is_spooled(path));
+    }
+    (found, unread)
 }
 
 /// A file that somebody names. cron's own are known by their place.

@@ -297,7 +297,7 @@ fn no_crontab_makes_it_fall_over() {
         for _ in 0..random.within(0, 4) {
             let at =
                 (0..=text.len()).rev().find(|at| text.is_char_boundary(*at) && *at <= random.below(text.len() + 1));
-            text.insert_str(at.unwrap_or(0), *random.pick::<&str>(&words));
+            text.insert_str(at.unwrap_or(0), random.pick::<&str>(&words));
         }
         let mut bytes = text.into_bytes();
         random.damage(&mut bytes);

@@ -184,9 +184,9 @@ fn carry_out(
     Ok(())
 }
 
-/// `crontab.alice.20261123T115500Z`, `crontab.etc-cron.d-shop.20261123T115500Z`
+/// `crontab.alice.20261123T115500.123Z`, `crontab.etc-cron.d-shop.20261123T115500.123Z`
 fn name_of_copy(crontab: &Crontab) -> String {
-    let time = jiff::Timestamp::from_millisecond(clock::now_ms()).unwrap_or_default().strftime("%Y%m%dT%H%M%SZ");
+    let time = jiff::Timestamp::from_millisecond(clock::now_ms()).unwrap_or_default().strftime("%Y%m%dT%H%M%S.%3fZ");
     let of = crontab.owner.clone().filter(|_| crontab::is_spooled(&crontab.path));
     let of = of.unwrap_or_else(|| crontab.path.display().to_string().trim_matches('/').replace('/', "-"));
     format!("crontab.{of}.{time}")

@@ -131,7 +131,9 @@ fn an_import_shows_all_crontabs_and_changes_nothing() {
 #[test]
 fn what_is_written_is_taken_out_of_the_crontabs_and_copied_first() {
     let Some(machine) = Machine::new() else { return };
-    machine.crontab("daemon", &format!("# mine\n{SITE}@reboot docker exec shop wp cron event run --due-now\n"));
+    let job =
+        "PATH=/opt/bin:/usr/bin:/bin\n15 3 * * 1-5 cd /srv && /usr/local/bin/backup --full | logger%100\\% of it\n";
+    machine.crontab("daemon", &format!("# mine\n{SITE}{job}@reboot docker exec shop wp cron event run --due-now\n"));
     machine.write("etc/cron.d/shop", TABLE);
     chown(machine.dir.join("etc/cron.d/shop"), Some(0), Some(2)).expect("given");
     fs::create_dir(machine.dir.join("etc/wp-cron-runner")).expect("made");
@@ -160,7 +162,11 @@ fn what_is_written_is_taken_out_of_the_crontabs_and_copied_first() {
     let check = machine.command(":", &[PROGRAM, "check"]);
     assert!(check.status.success(), "{check:?}");
 
-    assert_eq!(machine.crontab_of("daemon"), "# mine\n@reboot docker exec shop wp cron event run --due-now\n");
+    assert_eq!(
+        machine.crontab_of("daemon"),
+        "# mine\nPATH=/opt/bin:/usr/bin:/bin\n@reboot docker exec shop wp cron event run --due-now\n"
+    );
+    assert!(config.contains("[[job]]\nname = \"backup\"\nschedule = \"15 3 * * 1-5\"\n"), "{config}");
     assert_eq!(
         machine.read("etc/cron.d/shop"),
         TABLE.replace("*/10 * * * * www-data wget -qO- https://b.example/wp-cron.php\n", "")

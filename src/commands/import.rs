@@ -46,6 +46,8 @@ pub struct Machine<'a> {
     pub account: &'a dyn Fn(&str) -> Option<Account>,
     pub wordpress: &'a dyn Fn(&Path, &Account) -> Option<Found>,
     pub wp_cli: &'a dyn Fn() -> Option<String>,
+    /// Would the configuration take these tables?
+    pub accepts: &'a dyn Fn(&str) -> Result<(), String>,
     /// The sites of the configuration.
     pub known: &'a [KnownSite],
 }
@@ -75,8 +77,13 @@ pub fn import(config: &Path, file: Option<&Path>, system: bool, write: bool, jso
         None => of_this_user(),
     };
     let present = present(config, json)?;
-    let machine =
-        Machine { account: &account::account, wordpress: &account::wordpress, wp_cli: &wp_cli, known: &present.sites };
+    let machine = Machine {
+        account: &account::account,
+        wordpress: &account::wordpress,
+        wp_cli: &wp_cli,
+        accepts: &write::accepts,
+        known: &present.sites,
+    };
     let plan = plan(&crontabs, &present, &machine);
     let done = match write {
         true => Some(write::write(config, &crontabs, &present, &plan, json)?),
@@ -183,9 +190,12 @@ pub fn plan(crontabs: &[Crontab], present: &Present, machine: &Machine<'_>) -> P
     });
     let sites: Vec<KnownSite> = present.sites.iter().cloned().chain(new).collect();
     for (entry, place, account, home, comment) in others {
-        match job::job(&entry, place.clone(), &account, &home, &sites, comment.as_deref()) {
-            Ok(mut job) => {
-                job.choose_name(&mut names);
+        let job = job::job(&entry, place.clone(), &account, &home, &sites, comment.as_deref()).and_then(|mut job| {
+            job.choose_name(&mut names);
+            (machine.accepts)(&job.toml_to_check(&sites)).map(|()| job)
+        });
+        match job {
+            Ok(job) => {
                 plan.jobs.push(job);
                 plan.remove.push(place);
             }
@@ -221,7 +231,7 @@ impl Plan {
         site.lines.push(place.clone());
         let is_known = present.sites.iter().any(|known| site.is(known.path.as_deref(), &known.url));
         if !is_known {
-            write::accepts(&NewSite { name: "site".into(), ..site.clone() }.toml())?;
+            (machine.accepts)(&NewSite { name: "site".into(), ..site.clone() }.toml())?;
             match self.sites.iter_mut().find(|other| other.is(site.path.as_deref(), &site.url)) {
                 Some(other) => other.join(site),
                 None => self.sites.push(site),

@@ -26,7 +26,9 @@ pub struct NewJob {
     pub what: What,
     pub user: String,
     pub environment: Vec<(String, String)>,
+    /// Where cron would start it.
     pub directory: String,
+    pub home: String,
     pub notes: Vec<String>,
     pub place: Place,
 }
@@ -62,6 +64,7 @@ pub fn job(
         user: account.name.clone(),
         environment,
         directory: home.to_string(),
+        home: account.home.display().to_string(),
         notes: comment.map(str::to_string).into_iter().collect(),
         place,
     };
@@ -181,9 +184,27 @@ impl NewJob {
                     self.environment.iter().map(|(name, value)| format!("{name} = {}", quoted(value))).collect();
                 key("environment", format!("{{ {} }}", pairs.join(", ")));
             }
-            key("directory", quoted(&self.directory));
+            // A job starts at its user's home as well, or in its site's folder.
+            if self.directory != self.home && !matches!(self.what, What::Wp { .. }) {
+                key("directory", quoted(&self.directory));
+            }
         }
         out
+    }
+}
+
+impl NewJob {
+    /// With a site of its name, where it belongs to one.
+    pub fn toml_to_check(&self, sites: &[KnownSite]) -> String {
+        let What::Wp { site, .. } = &self.what else { return self.toml() };
+        let known = sites.iter().find(|known| known.name == *site);
+        let path = known.and_then(|known| known.path.as_ref()).map(|path| path.display().to_string());
+        format!(
+            "{}[[site]]\nname = {}\npath = {}\nurl = \"https://site.invalid\"\ntrigger = \"wp-cron.php\"\nschedule = \"@daily\"\n",
+            self.toml(),
+            quoted(site),
+            quoted(&path.unwrap_or_default())
+        )
     }
 }
 

@@ -21,6 +21,8 @@ pub enum What {
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewJob {
     pub name: String,
+    /// What people would call its command.
+    called: String,
     pub schedule: String,
     pub timezone: Option<String>,
     pub what: What,
@@ -35,6 +37,8 @@ pub struct NewJob {
 
 /// What cron itself reads; they say nothing to the command that a job has no better word for.
 const CRONS_OWN: [&str; 6] = ["MAILTO", "MAILFROM", "SHELL", "CRON_TZ", "LOGNAME", "RANDOM_DELAY"];
+/// They have quotes and pipes as sh has them.
+const POSIX: [&str; 6] = ["sh", "bash", "dash", "ash", "ksh", "zsh"];
 /// The shell does them itself.
 const BUILTINS: [&str; 24] = [
     "cd", ".", "source", "export", "exec", "eval", "test", "[", "[[", ":", "ulimit", "umask", "set", "unset",
@@ -58,6 +62,7 @@ pub fn job(
     let environment = environment(entry)?;
     let mut job = NewJob {
         name: String::new(),
+        called: called(&entry.command),
         schedule: entry.schedule.clone(),
         timezone: zone_of(entry)?,
         what: What::Command(Vec::new()),
@@ -152,7 +157,7 @@ impl NewJob {
             What::Url(url) => {
                 Url::parse(url).ok().and_then(|url| url.host_str().map(str::to_string)).unwrap_or_default()
             }
-            What::Command(words) => called(words),
+            What::Command(_) => self.called.clone(),
         };
         self.name = names.unique(&wanted);
     }
@@ -252,8 +257,11 @@ fn in_shell(entry: &Entry) -> Result<Vec<String>, String> {
     };
     let command = match &entry.input {
         None => command.trim_end().to_string(),
+        Some(_) if !POSIX.contains(&shell.rsplit('/').next().unwrap_or_default()) => {
+            return Err(format!("it has input, and how {shell} is given that is not known here"));
+        }
         Some(input) => {
-            format!("printf '{}' | {} -c {}", for_printf(input)?, in_quotes(shell), in_quotes(&command))
+            format!("printf -- '{}' | {} -c {}", for_printf(input)?, in_quotes(shell), in_quotes(&command))
         }
     };
     let words = vec![shell.to_string(), "-c".to_string(), command];
@@ -275,35 +283,20 @@ fn for_printf(input: &str) -> Result<String, String> {
     Ok(input.replace('\\', "\\\\").replace('%', "%%").replace('\n', "\\n").replace('\'', "'\\''"))
 }
 
-/// What people would call it: the script, where an interpreter runs one.
-fn called(words: &[String]) -> String {
-    let base = |word: &str| {
-        let name = word.rsplit('/').next().unwrap_or_default();
+/// The script, where an interpreter runs one; else the program of the first command that does something.
+fn called(command: &str) -> String {
+    let base = |word: &Word| {
+        let name = word.text.rsplit('/').next().unwrap_or_default();
         name.split('.').next().filter(|stem| !stem.is_empty()).unwrap_or(name).to_string()
     };
-    let text = match words {
-        [_, option, text] if option == "-c" => text,
-        _ => {
-            let mut plain = words.iter().filter(|word| !word.starts_with('-'));
-            let first = plain.next().map(|word| base(word)).unwrap_or_default();
-            let is_interpreter =
-                ["php", "python", "perl", "bash", "sh", "node", "ruby"].iter().any(|name| first.starts_with(name));
-            return match plain.next().filter(|_| is_interpreter) {
-                Some(script) => base(script),
-                None => first,
-            };
-        }
+    let is_said = |word: &&Word| !BUILTINS.contains(&word.text.as_str()) && !word.text.contains('=');
+    let parts = parts(command, &[]).unwrap_or_default();
+    let Some(part) = parts.iter().find(|part| part.words.first().as_ref().is_some_and(is_said)) else {
+        return "shell".to_string();
     };
-    let inner = parts(text, &[]).unwrap_or_default();
-    let part = inner.iter().find(|part| {
-        part.words.first().is_some_and(|word| !BUILTINS.contains(&word.text.as_str()) && !word.text.contains('='))
-    });
-    let words: Vec<String> = part.iter().flat_map(|part| &part.words).map(|word| word.text.clone()).collect();
-    match words.first().map(String::as_str) {
-        None => "shell".to_string(),
-        Some(_) if words.len() == 3 && words.get(1).is_some_and(|word| word == "-c") => {
-            base(words.first().map_or("", String::as_str))
-        }
-        Some(_) => called(&words),
-    }
+    let mut plain = part.words.iter().filter(|word| !word.text.starts_with('-'));
+    let first = plain.next().map(base).unwrap_or_default();
+    let interpreters = ["php", "python", "perl", "bash", "sh", "node", "ruby"];
+    let is_interpreter = interpreters.iter().any(|name| first.trim_end_matches(|c: char| c.is_ascii_digit()) == *name);
+    plain.next().filter(|_| is_interpreter).map_or(first, base)
 }

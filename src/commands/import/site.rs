@@ -138,7 +138,7 @@ fn by_path(
             site.wp_cli = Some(WpCli { user, php: call.php.clone().filter(|php| !is_usual(php)), wp_cli });
         }
         None => {
-            site.notes.push("The line ran wp-cron.php by PHP itself. Without WP-CLI the web server is asked.".into())
+            site.notes.push("The line ran wp-cron.php by PHP itself. Without WP-CLI the web server is asked.".into());
         }
     }
     Ok(site)

@@ -136,7 +136,7 @@ fn other_lines_become_jobs() {
         ("backup\t--full", "command = [\"backup\", \"--full\"]"),
         (
             "cat%it's 100\\%%two",
-            "command = [\"/bin/sh\", \"-c\", \"printf 'it'\\\\''s 100%%\\\\ntwo\\\\n' | '/bin/sh' -c 'cat'\"]",
+            "command = [\"/bin/sh\", \"-c\", \"printf -- 'it'\\\\''s 100%%\\\\ntwo\\\\n' | '/bin/sh' -c 'cat'\"]",
         ),
         ("curl -fsS -m 10 https://hc.example/ping", "url = \"https://hc.example/ping\""),
         ("wget -q -O /dev/null https://hc.example/ping?a=1", "url = \"https://hc.example/ping?a=1\""),
@@ -156,6 +156,41 @@ fn other_lines_become_jobs() {
         let toml = plan.jobs.first().map(NewJob::toml).unwrap_or_default();
         assert_eq!(keys(&toml), expected, "{line}: {plan:?}");
         assert!(plan.remove.len() == 1 && plan.left.is_empty(), "{line}: {plan:?}");
+    }
+}
+
+#[test]
+fn a_shell_gets_the_input_that_cron_would_give_it() {
+    for (line, expected) in [
+        ("cat%it's 100\\%%%two", "it's 100%\n\ntwo\n"),
+        ("cat%-n %s \\\\n \\t $HOME `x` \"", "-n \ns \\\\n \\t $HOME `x` \"\n"),
+        ("tr a-z A-Z; cat%one%two", "ONE\nTWO\n"),
+        ("echo 'a # b' # c%one", "a # b\n"),
+        ("cat%", ""),
+    ] {
+        let plan = planned(Some("daemon"), &format!("@daily {line}\n"));
+        let job::What::Command(words) = &plan.jobs[0].what else { panic!("{plan:?}") };
+        let output =
+            std::process::Command::new(&words[0]).args(&words[1..]).stdin(std::process::Stdio::null()).output();
+        let said = String::from_utf8(output.unwrap().stdout).unwrap();
+        assert_eq!(said, expected, "{words:?}");
+    }
+}
+
+#[test]
+fn a_job_is_called_what_people_would_call_it() {
+    for (line, name) in [
+        ("/usr/local/bin/backup.sh --full", "backup"),
+        ("cd /srv && php8.2 artisan schedule:run", "artisan"),
+        ("/usr/bin/python3 -u /opt/Sync_Feeds.py", "sync_feeds"),
+        ("umask 077; mysqldump x | gzip > y", "mysqldump"),
+        ("X=1 Y=2", "shell"),
+        ("mail -s x ops%hello", "mail"),
+        ("curl -s https://hc.example/ping", "hc-example"),
+        ("'", "shell"),
+    ] {
+        let plan = planned(Some("daemon"), &format!("@daily {line}\n"));
+        assert_eq!(plan.jobs[0].name, name, "{line}");
     }
 }
 

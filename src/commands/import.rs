@@ -9,6 +9,7 @@ mod site;
 #[cfg(test)]
 mod tests;
 mod text;
+mod web_server;
 mod write;
 
 use std::fmt;

@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use super::web_server::address_of;
 use crate::commands::{crontab, owner};
 
 #[derive(Debug, Clone, PartialEq)]
@@ -35,8 +36,9 @@ pub fn account(name: &str) -> Option<Account> {
 /// What is known of a WordPress without asking PHP.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Found {
-    /// Where wp-config.php says it in plain words.
+    /// Where wp-config.php says it in plain words, or else the web server's configuration.
     pub url: Option<String>,
+    pub is_by_web_server: bool,
     /// Whose files they are.
     pub owner: String,
 }
@@ -50,14 +52,23 @@ pub fn wordpress(path: &Path, as_whom: &Account) -> Option<Found> {
         Ok((owner, text))
     };
     let (owner, text) = owner::as_user(as_whom.uid, as_whom.gid, look).ok()?;
-    Some(Found { url: text.and_then(|config| home_in(&config.text)), owner: owner::name(owner) })
+    let written = text.and_then(|config| home_in(&config.text));
+    let is_by_web_server = written.is_none();
+    let url = written.or_else(|| address_of(path, Path::new("/etc")));
+    Some(Found { url, is_by_web_server, owner: owner::name(owner) })
 }
 
 /// `define( 'WP_HOME', 'https://shop.example' );`, which WordPress believes before its database.
 fn home_in(config: &str) -> Option<String> {
     let value = |constant: &str| {
         config.lines().find_map(|line| {
-            let inside: String = line.trim_start().strip_prefix("define")?.trim_start().strip_prefix('(')?.to_string();
+            let inside: String = line
+                .trim_start_matches("<?php")
+                .trim_start()
+                .strip_prefix("define")?
+                .trim_start()
+                .strip_prefix('(')?
+                .to_string();
             let mut quoted = inside.split(['\'', '"']);
             let (name, between, value, after) =
                 (quoted.nth(1)?, quoted.next()?, quoted.next()?, quoted.next().unwrap_or_default());
@@ -76,6 +87,7 @@ mod tests {
     fn an_address_counts_where_it_is_written_in_plain_words() {
         for (line, expected) in [
             ("define( 'WP_HOME', 'https://shop.example' );", Some("https://shop.example")),
+            ("<?php define( 'WP_HOME', 'https://shop.example' );", Some("https://shop.example")),
             ("define('WP_HOME','https://shop.example/');", Some("https://shop.example")),
             ("  define(\"WP_SITEURL\", \"http://a.example/wp\"); // x", Some("http://a.example/wp")),
             (

@@ -116,9 +116,10 @@ fn by_path(
     let found = (machine.wordpress)(&path, account).ok_or_else(|| {
         format!("{} finds no wp-load.php in {shown}; `wp-cron-runner init {shown}` looks further", account.name)
     })?;
+    let is_by_web_server = url.is_none() && found.is_by_web_server;
     let url = url.map(str::to_string).or(found.url).ok_or_else(|| {
         format!(
-            "no wp-config.php there says the site's address; `wp-cron-runner init {shown}` finds it, then import again"
+            "neither its wp-config.php nor a web server says the site's address; `wp-cron-runner init {shown}` finds it, then import again"
         )
     })?;
     let url = if url.contains("://") { url } else { format!("http://{url}") };
@@ -130,6 +131,9 @@ fn by_path(
         return Err(format!("it runs as root, and {shown} belongs to root: PHP has to be another user"));
     }
     let mut site = new(Some(path), url);
+    if is_by_web_server {
+        site.notes.push("The address is what the web server's configuration says.".into());
+    }
     let is_wp_cli = matches!(call.wp_cron, WpCron::WpCli { .. });
     let wp_cli = call.wp_cli.clone().or((machine.wp_cli)());
     match wp_cli.or(is_wp_cli.then(|| DEFAULT_WP_CLI.to_string())) {

@@ -14,7 +14,7 @@ fn wordpress(path: &Path, _: &Account) -> Option<Found> {
     let name = path.strip_prefix("/var/www").ok()?.to_str()?;
     let url = (!name.contains("unknown")).then(|| format!("https://{name}.example"));
     let owner = if name == "roots" { "root" } else { "www-data" };
-    Some(Found { url, owner: owner.into() })
+    Some(Found { url, is_by_web_server: false, owner: owner.into() })
 }
 
 fn planned_beside(owner: Option<&str>, text: &str, present: &Present) -> Plan {

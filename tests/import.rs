@@ -104,6 +104,15 @@ fn an_import_shows_all_crontabs_and_changes_nothing() {
     let Some(machine) = Machine::new() else { return };
     machine.crontab("daemon", &format!("MAILTO=ops@shop.example\n{SITE}15 3 * * * /usr/local/bin/backup --full\n"));
     machine.write("etc/cron.d/shop", TABLE);
+    // WordPress, and nginx that serves it.
+    let news = machine.dir.join("news");
+    fs::create_dir(&news).expect("made");
+    fs::write(news.join("wp-load.php"), "").expect("written");
+    let path = news.display().to_string();
+    machine.write("etc/cron.d/news", &format!("*/5 * * * * daemon cd {path} && wp cron event run --due-now\n"));
+    fs::create_dir_all(machine.dir.join("etc/nginx/sites-enabled")).expect("made");
+    let nginx = format!("server {{ listen 443 ssl; server_name news.example; root {path}; }}\n");
+    machine.write("etc/nginx/sites-enabled/news", &nginx);
     machine.write("etc/cron.d/shop.dpkg-dist", "* * * * * www-data curl https://no.example/wp-cron.php\n");
     let before = machine.state();
 
@@ -112,6 +121,7 @@ fn an_import_shows_all_crontabs_and_changes_nothing() {
         "[[site]]\nname = \"b-example\"\nurl = \"https://b.example\"\ntrigger = \"wp-cron.php\"\nschedule = \"*/10 * * * *\"\n",
         "[[site]]\nname = \"shop-example\"",
         "[[job]]\nname = \"backup\"\nschedule = \"15 3 * * *\"\ncommand = [\"/usr/local/bin/backup\", \"--full\"]",
+        &format!("[[site]]\nname = \"news-example\"\npath = \"{path}\"\nurl = \"https://news.example\"\n"),
         "# MAILTO was ops@shop.example",
         "#   /etc/cron.d/shop:4: */10 * * * * www-data wget",
         "#   /var/spool/cron/crontabs/daemon:2: */5 * * * * curl",
@@ -122,8 +132,8 @@ fn an_import_shows_all_crontabs_and_changes_nothing() {
     assert!(!report.contains("no.example") && report.parse::<toml::Table>().is_ok(), "{report}");
     let json = machine.json(&[]);
     let count = |key: &str| json[key].as_array().expect(key).len();
-    assert_eq!((count("sites"), count("jobs"), count("left"), count("remove")), (2, 1, 1, 3), "{json}");
-    assert_eq!((&json["remove"][0]["file"], &json["remove"][0]["line"]), (&"/etc/cron.d/shop".into(), &4.into()));
+    assert_eq!((count("sites"), count("jobs"), count("left"), count("remove")), (3, 1, 1, 4), "{json}");
+    assert_eq!((&json["remove"][1]["file"], &json["remove"][1]["line"]), (&"/etc/cron.d/shop".into(), &4.into()));
     assert!(json["toml"].as_str().expect("text").parse::<toml::Table>().is_ok(), "{json}");
     assert_eq!(machine.state(), before);
 }

@@ -228,12 +228,16 @@ impl Plan {
             variables.push(("HOME".to_string(), home.display().to_string()));
         }
         let Some(call) = crontab::call(&entry.command, &variables) else { return Ok(Some((account, home))) };
-        let mut site = site::site(entry, &call, &account, &home, machine)?;
+        let writer = crontab.owner.as_deref().unwrap_or("root");
+        let mut site = site::site(entry, &call, writer, &account, &home, machine)?;
         site.lines.push(place.clone());
         let is_known = present.sites.iter().any(|known| site.is(known.path.as_deref(), &known.url));
         if !is_known {
             (machine.accepts)(&NewSite { name: "site".into(), ..site.clone() }.toml())?;
-            match self.sites.iter_mut().find(|other| other.is(site.path.as_deref(), &site.url)) {
+            // What one user says of a site takes nothing from another's lines.
+            let is_same =
+                |other: &&mut NewSite| other.writer == site.writer && other.is(site.path.as_deref(), &site.url);
+            match self.sites.iter_mut().find(is_same) {
                 Some(other) => other.join(site),
                 None => self.sites.push(site),
             }
@@ -305,7 +309,7 @@ fn answer(plan: &Plan, unread: &[(PathBuf, String)], done: Option<&write::Done>)
         .collect();
     let unread: Vec<_> =
         unread.iter().map(|(file, reason)| json!({"file": file.display().to_string(), "reason": reason})).collect();
-    let copies = done.map(|done| &done.copies);
+    let copies = done.map(|done| done.copies.clone()).unwrap_or_default();
     json!({"sites": sites, "jobs": jobs, "left": left, "remove": plan.remove.iter().map(place).collect::<Vec<_>>(),
         "toml": plan.toml(), "unread": unread, "written": done.is_some(), "copies": copies})
 }

@@ -18,6 +18,8 @@ const DEFAULT_WP_CLI: &str = "/usr/local/bin/wp";
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewSite {
     pub name: String,
+    /// Who wrote its lines: root, where they stand in a table under /etc.
+    pub writer: String,
     pub path: Option<PathBuf>,
     /// The home address.
     pub url: Url,
@@ -45,16 +47,21 @@ pub struct KnownSite {
     pub url: Url,
 }
 
-/// What a line says about its site. Err: why it cannot become one.
+/// What a line says about its site. Err: why it cannot become one. `writer`: who may say so. A user's crontab that names
+/// another user gets nothing by that here: sudo, which would have asked, is no part of what is made of it.
 pub fn site(
     entry: &Entry,
     call: &Call,
+    writer: &str,
     account: &Account,
     home: &Path,
     machine: &Machine<'_>,
 ) -> Result<NewSite, String> {
     if let Some(obstacle) = &call.obstacle {
         return Err(obstacle.clone());
+    }
+    if let Some(user) = call.user.as_ref().filter(|user| **user != account.name && writer != "root") {
+        return Err(format!("it becomes `{user}`, which only a crontab of root may say here"));
     }
     if entry.schedule.starts_with('@') && entry.schedule.eq_ignore_ascii_case("@reboot") {
         return Err("a site needs times, and @reboot has none".to_string());
@@ -67,14 +74,15 @@ pub fn site(
             by_path(folder, url.as_deref(), call, account, home, machine)?
         }
     };
+    site.writer = writer.to_string();
     site.schedule.clone_from(&entry.schedule);
     site.timezone = zone_of(entry)?;
     Ok(site)
 }
 
 fn new(path: Option<PathBuf>, url: Url) -> NewSite {
-    let (name, schedule) = (String::new(), String::new());
-    NewSite { name, path, url, wp_cli: None, schedule, timezone: None, notes: Vec::new(), lines: Vec::new() }
+    let (name, writer, schedule) = (String::new(), String::new(), String::new());
+    NewSite { name, writer, path, url, wp_cli: None, schedule, timezone: None, notes: Vec::new(), lines: Vec::new() }
 }
 
 /// `https://shop.example/blog/wp-cron.php?doing_wp_cron` is the site `https://shop.example/blog`.

@@ -160,6 +160,24 @@ fn other_lines_become_jobs() {
 }
 
 #[test]
+fn a_user_s_crontab_gives_him_nothing_that_is_another_s() {
+    let plan = planned(Some("daemon"), "* * * * * sudo -u www-data wp cron event run --due-now --path=/var/www/shop\n");
+    assert!(plan.sites.is_empty() && plan.left[0].1.contains("it becomes `www-data`"), "{plan:?}");
+    // Both speak of one address; each keeps a site of his own, with his own folder and user.
+    let crontab =
+        |owner: &str, text: &str| Crontab { path: owner.into(), owner: Some(owner.into()), text: text.into() };
+    let crontabs = [
+        crontab("www-data", "* * * * * curl -s https://shop.example/wp-cron.php\n"),
+        crontab("daemon", "* * * * * wp cron event run --due-now --path=/var/www/evil --url=https://shop.example\n"),
+    ];
+    let (accepts, wp_cli) = (|_: &str| Ok(()), || None);
+    let machine = Machine { account: &account, wordpress: &wordpress, wp_cli: &wp_cli, accepts: &accepts, known: &[] };
+    let plan = super::plan(&crontabs, &Present::default(), &machine);
+    let paths: Vec<_> = plan.sites.iter().map(|site| site.path.is_some()).collect();
+    assert_eq!(paths, [false, true], "{plan:?}");
+}
+
+#[test]
 fn a_shell_gets_the_input_that_cron_would_give_it() {
     for (line, expected) in [
         ("cat%it's 100\\%%%two", "it's 100%\n\ntwo\n"),

@@ -279,3 +279,23 @@ impl Undo {
         stop.next(format!("this could not be undone: {}; the copies: {}", kept.join(", "), copies.join(", ")))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_crontab_that_changed_meanwhile_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lines");
+        fs::write(&path, "a\nb\n").unwrap();
+        let crontab = Crontab { path: path.clone(), owner: None, text: "a\n".into() };
+        assert_eq!(unchanged(&crontab).unwrap_err().code, exit::LATER);
+        assert_eq!(install(&crontab, &crontab.text, "").unwrap_err().code, exit::LATER);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "a\nb\n");
+        install(&crontab, "a\nb\n", "b\n").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "b\n");
+        fs::remove_file(&path).unwrap();
+        assert_eq!(unchanged(&crontab).unwrap_err().code, exit::LATER);
+    }
+}

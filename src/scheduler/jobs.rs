@@ -89,9 +89,10 @@ pub struct JobFacts {
     pub is_new_boot: bool,
 }
 
-/// The fact, of no site, that names the start of the machine that `@reboot` was done for.
+/// The fact, of no site, that says when the machine was started that `@reboot` was done for (Unix milliseconds).
 const BOOT: &str = "boot";
-const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+/// So much may the clock have been set since. The kernel's own boot id is not to be seen inside the unit.
+const SAME_BOOT_MS: i64 = 600_000;
 
 impl JobFacts {
     pub fn read(reader: &Reader, job: &str) -> Result<Self, sqlite::Error> {
@@ -100,13 +101,19 @@ impl JobFacts {
             facts: Facts::read(reader, job)?,
             mark: Mark::read(reader.fact(job, run_job::mark::FACT)?.as_deref()),
             last: reader.runs(&filter)?.pop(),
-            is_new_boot: reader.fact("", BOOT)? != boot_id(),
+            is_new_boot: is_new_boot(reader.fact("", BOOT)?.as_deref(), machine_started_ms()),
         })
     }
 }
 
-fn boot_id() -> Option<String> {
-    std::fs::read_to_string(BOOT_ID).ok().map(|id| id.trim().to_string())
+fn machine_started_ms() -> i64 {
+    clock::now_ms() - clock::boot_ms()
+}
+
+/// A runner that was never here before does as cron(8) does at its first start.
+fn is_new_boot(noted: Option<&str>, started_ms: i64) -> bool {
+    let noted: Option<i64> = noted.and_then(|noted| noted.parse().ok());
+    noted.is_none_or(|noted| (noted - started_ms).abs() > SAME_BOOT_MS)
 }
 
 impl JobEntry {
@@ -203,9 +210,7 @@ impl Scheduler {
 
     /// `@reboot` was done for this start of the machine.
     pub(super) fn note_boot(&self) {
-        if let Some(id) = boot_id() {
-            self.history.learn("", BOOT, id);
-        }
+        self.history.learn("", BOOT, machine_started_ms().to_string());
     }
 
     pub(super) fn add_job(&mut self, job: &Arc<Job>, facts: JobFacts) {
@@ -426,5 +431,18 @@ impl Scheduler {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_is_started_once_also_where_its_clock_is_set_a_little() {
+        let at = 1_700_000_000_000;
+        assert!(is_new_boot(None, at) && is_new_boot(Some("?"), at));
+        assert!(!is_new_boot(Some("1700000000000"), at) && !is_new_boot(Some("1699999500000"), at));
+        assert!(is_new_boot(Some("1699990000000"), at));
     }
 }

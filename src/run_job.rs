@@ -110,7 +110,7 @@ async fn note_end(context: &Context, due: &Due) {
     if let Some(shared) = &context.shared
         && let Err(trouble) = shared.set_fact(job, mark::FACT, &text).await
     {
-        tracing::warn!(site = job, "the other runners were not told that job {job} has ended: {trouble}");
+        tracing::warn!(job, "the other runners were not told that job {job} has ended: {trouble}");
     }
 }
 

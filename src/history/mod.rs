@@ -90,10 +90,12 @@ impl RunRecord {
 
     /// One line per run.
     pub fn log(&self) {
-        let (site, run) = (self.subject(), &self.run);
-        match self.outcome {
-            Outcome::Ok => tracing::info!(site, run, "{}", self.sentence()),
-            _ => tracing::warn!(site, run, "{}", self.sentence()),
+        let (site, run) = (&self.site, &self.run);
+        match (&self.job, self.outcome) {
+            (None, Outcome::Ok) => tracing::info!(site, run, "{}", self.sentence()),
+            (None, _) => tracing::warn!(site, run, "{}", self.sentence()),
+            (Some(job), Outcome::Ok) => tracing::info!(job, run, "{}", self.sentence()),
+            (Some(job), _) => tracing::warn!(job, run, "{}", self.sentence()),
         }
     }
 

@@ -363,7 +363,7 @@ impl Scheduler {
             }
             JobRan::NotStarted(why) => {
                 if entry.trouble.as_ref() != Some(&why) {
-                    tracing::warn!(site = name, "job {name} was not started, and is tried again by itself: {why}");
+                    tracing::warn!(job = name, "job {name} was not started, and is tried again by itself: {why}");
                 }
                 match answer {
                     Some(answer) => {

@@ -129,7 +129,10 @@ fn judge(end: JobEnd, status: Option<ExitStatus>, is_late: bool, limit: Duration
                 let why = format!("it was ended by {status}{}", advice(signal));
                 JobEnd { outcome: Outcome::Interrupted, error: Some(why), ..end }
             }
-            None => JobEnd { outcome: Outcome::Failed, error: Some(status.to_string()), ..end },
+            None => {
+                let said = end.output.last_line().map_or_else(String::new, |line| format!("; its last words: {line}"));
+                JobEnd { outcome: Outcome::Failed, error: Some(format!("{status}{said}")), ..end }
+            }
         },
     }
 }
@@ -161,10 +164,10 @@ fn not_started(job: &Job, words: &[String], error: &std::io::Error) -> String {
 /// Ends it at the limit; returns where that had no effect.
 async fn end_after(job: &Job, process: Handle) {
     tokio::time::sleep(job.timeout).await;
-    tracing::warn!(site = job.name, "job {} has reached its time limit; its process is ended", job.name);
+    tracing::warn!(job = job.name, "job {} has reached its time limit; its process is ended", job.name);
     if process.end().await == Ending::NotPermitted {
         tracing::warn!(
-            site = job.name,
+            job = job.name,
             "the process belongs to another user and could not be ended; CAP_KILL is needed"
         );
     }

@@ -47,6 +47,14 @@ impl BothEnds {
         self.total - u64::try_from(self.first.len() + self.last.len()).unwrap_or(0)
     }
 
+    /// Safe to print, and not long. None where nothing was printed.
+    pub fn last_line(&self) -> Option<String> {
+        let end = if self.last.is_empty() { self.first.clone() } else { self.last.iter().copied().collect() };
+        let text = crate::text::lossy(&end);
+        let line = text.lines().map(str::trim).rfind(|line| !line.is_empty())?;
+        Some(crate::text::safe_cut(line, 200))
+    }
+
     /// None where nothing was printed.
     pub fn text(&self) -> Option<String> {
         let (first, last) = (&self.first, self.last.iter().copied().collect::<Vec<u8>>());

@@ -57,7 +57,7 @@ fn programs_end_well_or_badly_and_the_record_says_how() {
 
     let fails = run("fails", 1);
     assert_eq!((&fails["outcome"], &fails["output"]), (&json!("failed"), &json!("before\nafter\n")));
-    assert_eq!(fails["error"]["message"], "exit status: 3");
+    assert_eq!(fails["error"]["message"], "exit status: 3; its last words: after");
     let nothing = run("nothing", 1);
     let why = nothing["error"]["message"].as_str().expect("an error");
     assert!(nothing["outcome"] == "failed" && why.contains("there is no such program"), "{nothing}");

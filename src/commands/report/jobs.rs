@@ -50,7 +50,7 @@ pub fn jobs_table(jobs: &[Value], is_shared: bool) -> String {
     if jobs.is_empty() {
         return String::new();
     }
-    let mut heads = vec!["JOB", "STATE", "NEXT", "SCHEDULE", "LAST", "ENDED", "RUNS"];
+    let mut heads = vec!["JOB", "STATE", "NEXT", "SCHEDULE", "LAST", "ENDED", "DOES"];
     if is_shared {
         heads.push("RUNNER");
     }

@@ -200,7 +200,7 @@ impl Scheduler {
                 && held.lost.is_none()
             {
                 (held.given, held.standing) = (grant, Standing::Unknown);
-                tracing::info!(site = name, "the lease of job {name} is handed over to another runner");
+                tracing::info!(job = name, "the lease of job {name} is handed over to another runner");
                 others.tell(Tell::Release { site: name.clone(), grant });
             }
         }

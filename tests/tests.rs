@@ -28,6 +28,7 @@ mod real_parts;
 mod realms;
 mod refusals;
 mod reload;
+mod replace_crontab;
 mod safety;
 mod stream;
 mod support;

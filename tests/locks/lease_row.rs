@@ -49,7 +49,7 @@ fn the_same_promises(spoil: Spoil) {
     wait_for("its beginning", secs(15), || site.ledger().begins("fx_sleep").into_iter().find(adopted).map(drop));
     runner.kill();
     runner.start();
-    assert!(late.wait(&site, secs(30)), "it has an outcome");
+    assert!(late.wait(&site, secs(60)), "it has an outcome: {}", runner.log());
     site.php("wp_clear_scheduled_hook('fx_sleep', [3]);");
     plan.wait(&site, secs(20));
     let figure = late.judge(&site).plus(plan_without_recurring(&plan, &site));

@@ -10,6 +10,7 @@ mod calls;
 mod claims;
 mod commands;
 mod control;
+mod doctor;
 mod faults;
 mod hosts;
 mod layers;

@@ -1,6 +1,6 @@
 //! `check`: the configuration alone, and with `--connect` what it names.
 
-mod redis;
+pub mod redis;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -33,14 +33,14 @@ pub async fn check(path: &Path, connect: bool, json: bool) -> Result<u8, Stop> {
     Ok(findings.iter().map(|finding| finding.code).max().unwrap_or(exit::FINE))
 }
 
-fn count(config: &Config) -> String {
+pub fn count(config: &Config) -> String {
     match config.sites.len() {
         1 => "1 site".to_string(),
         many => format!("{many} sites"),
     }
 }
 
-fn refused_findings(refused: &Refused) -> Vec<Finding> {
+pub fn refused_findings(refused: &Refused) -> Vec<Finding> {
     let finding = |problem: &config::problem::Problem| {
         let level = if problem.level == Level::Error { Judgement::Fail } else { Judgement::Warn };
         let found = format!("{}: {}", refused.place(problem), problem.message);
@@ -88,13 +88,13 @@ async fn connect_all(config: &Config) -> Vec<Finding> {
 }
 
 /// Only wp-cron.php itself could be asked, and it would run what is due.
-fn without_plugin(name: &str, site: &Site) -> Finding {
+pub fn without_plugin(name: &str, site: &Site) -> Finding {
     let found = format!("is not asked, since that would run what is due; {}", wp_cron_php::unknown(site));
     let fix = format!("install the plugin where that can be done, or see `wp-cron-runner trigger {}`", site.name);
     Finding::new(name, Judgement::Warn, found).expecting("another trigger than wp-cron.php", fix)
 }
 
-fn root_finding(site: &Site) -> Option<Finding> {
+pub fn root_finding(site: &Site) -> Option<Finding> {
     let path = site.path.as_ref()?;
     let missing = !path.join("wp-load.php").is_file();
     missing.then(|| {

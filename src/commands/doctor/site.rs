@@ -1,0 +1,108 @@
+//! One site: its key, its pool, its door, then what it says of itself from inside.
+
+use std::sync::Arc;
+
+use super::{Finding, Judgement, cron_option, fail, files, fpm, inside, ok, page_load, warn};
+use crate::clock;
+use crate::commands::diagnose::{self, redis};
+use crate::commands::{calls, pinned_install, visitor};
+use crate::config::{Config, Site};
+use crate::outcome::Failure;
+use crate::run_site::calls::{Calls, Looked};
+
+/// PHP's clock decides what is due, and the runner knows how far it is off; a signature is good for a minute.
+const CLOCKS_AGREE_MS: i64 = 2000;
+
+pub async fn findings(config: &Config, site: &Arc<Site>, runner: Option<u32>, redis_port: u16) -> Vec<Finding> {
+    let mut findings: Vec<Finding> = diagnose::root_finding(site).into_iter().collect();
+    let door = format!("site {}: door", site.name);
+    if !site.has_plugin() {
+        findings.push(diagnose::without_plugin(&door, site));
+        return findings;
+    }
+    findings.push(files::key(site, runner));
+    findings.extend(fpm::findings(config, site, runner));
+    findings.extend(inside::schedule_zone(site));
+    if site.keys.is_empty() {
+        return findings;
+    }
+    let install = pinned_install(config, &site.name);
+    let reached = match calls(site, &visitor()) {
+        Ok(calls) => calls.look(install.as_deref(), false).await.map(|looked| (calls, looked)),
+        Err(stop) => Err(Failure::Misconfigured(stop.failed)),
+    };
+    match reached {
+        Ok((calls, looked)) => {
+            let shared = config.redis.as_ref();
+            findings.push(door_is_open(&door, site, &looked));
+            findings.push(clocks(site, &looked));
+            findings.extend(shared.and_then(|own| redis::shared_database(&door, own, &looked.due, redis_port)));
+            findings.extend(redis::other_install(config, site, &looked.due).await);
+            findings.extend(from_inside(&calls, &looked, install.as_deref()).await);
+        }
+        Err(failure) => findings.push(closed(&door, site, &failure)),
+    }
+    findings
+}
+
+fn door_is_open(check: &str, site: &Site, looked: &Looked) -> Finding {
+    let took = looked.timing.received_ms - looked.timing.sent_ms;
+    ok(check, format!("the plugin answers over {} in {took} ms, and the signatures are good", site.trigger_word()))
+}
+
+fn closed(check: &str, site: &Site, failure: &Failure) -> Finding {
+    let fix = failure.advice().replace("SITE", &site.name);
+    // What a person does here, before what becomes of it by itself.
+    let fix = fix.strip_prefix("nothing was started; ").unwrap_or(&fix).to_string();
+    match failure {
+        Failure::Clock(ms) => fail(
+            &format!("site {}: clock", site.name),
+            format!("PHP's clock is {} s off", ms / 1000),
+            failure.expected(),
+            "`timedatectl set-ntp true` on both machines",
+        ),
+        _ => fail(check, failure.to_string(), failure.expected(), fix),
+    }
+}
+
+fn clocks(site: &Site, looked: &Looked) -> Finding {
+    let check = format!("site {}: clock", site.name);
+    let off = looked.due.now_ms - (looked.timing.sent_ms + looked.timing.received_ms) / 2;
+    // The answer may have been on its way for a while.
+    let unsure = (looked.timing.received_ms - looked.timing.sent_ms) / 2;
+    let found = format!("PHP's clock is {} {}", clock::span(off.abs()), if off < 0 { "behind" } else { "ahead" });
+    match off.abs() > CLOCKS_AGREE_MS + unsure {
+        true => warn(
+            &check,
+            format!("{found}; events start by PHP's clock, and from 60 s on no call is accepted"),
+            "clocks that agree",
+            "`timedatectl set-ntp true` on both machines",
+        ),
+        false => ok(&check, found),
+    }
+}
+
+async fn from_inside(calls: &Calls, looked: &Looked, install: Option<&str>) -> Vec<Finding> {
+    let site = &calls.site;
+    let check = format!("site {}: plugin", site.name);
+    let again = format!("`wp-cron-runner plugin install {}`, then reload php-fpm", site.name);
+    let own = env!("CARGO_PKG_VERSION");
+    if looked.due.plugin != own {
+        let found = format!("the plugin has version {}", looked.due.plugin);
+        return vec![fail(&check, found, format!("version {own}, as this program"), again)];
+    }
+    match calls.examine(install).await {
+        Ok(examined) => {
+            let mut findings = inside::findings(site, &examined);
+            findings.extend(page_load::findings(site, &examined));
+            findings.extend(cron_option::findings(site, &examined));
+            findings
+        }
+        Err(failure) => {
+            let found = format!("WordPress as a whole: {failure}");
+            let expected = "WordPress with all its plugins, loaded to the end";
+            let fix = "see the error log of PHP: what ends a page ends every event";
+            vec![Finding { level: Judgement::Fail, ..fail(&check, found, expected, fix) }]
+        }
+    }
+}

@@ -3,6 +3,7 @@
 mod all_is_well;
 mod files;
 mod inside;
+mod others;
 
 use serde_json::Value;
 
@@ -11,13 +12,13 @@ use crate::support::Runner;
 /// What it found: as the runner's user, in JSON. 0 where nothing fails, else 1.
 fn examined(runner: &Runner) -> Findings {
     let said = runner.cli(&["doctor", "--json"]);
-    Findings::of(&said)
+    Findings::said(&said)
 }
 
 struct Findings(Vec<Value>);
 
 impl Findings {
-    fn of(said: &crate::support::runner::Said) -> Findings {
+    fn said(said: &crate::support::runner::Said) -> Findings {
         let findings = said.json().as_array().unwrap_or_else(|| panic!("a list: {said:?}")).clone();
         let fails = findings.iter().any(|finding| finding["level"] == "fail");
         assert_eq!(said.code(), i32::from(fails), "{said:?}");
@@ -39,8 +40,12 @@ impl Findings {
                 && text(finding, "found").contains(found)
                 && text(finding, "fix").contains(fix)
         };
-        let of_name: Vec<&Value> = self.0.iter().filter(|finding| finding["check"] == check).collect();
+        let of_name = self.of(check);
         assert!(self.0.iter().any(|finding| is_it(&finding)), "{level} {check}: {found}; do: {fix}\n{of_name:#?}");
+    }
+
+    fn of(&self, check: &str) -> Vec<&Value> {
+        self.0.iter().filter(|finding| finding["check"] == check).collect()
     }
 
     fn not_ok(&self) -> Vec<&Value> {

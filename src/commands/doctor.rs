@@ -8,6 +8,7 @@ mod files;
 mod fpm;
 mod inside;
 mod machine;
+mod others;
 mod page_load;
 mod site;
 
@@ -44,6 +45,7 @@ async fn everything(config: &Config, only: Option<&str>) -> Vec<Finding> {
     findings.push(machine::user(config, runner));
     findings.push(machine::daemon(config).await);
     findings.push(machine::time_zone());
+    findings.extend(others::findings(Some(config)));
     let (of_redis, redis_port) = redis::findings(config).await;
     findings.extend(of_redis);
     for site in config.sites.iter().filter(|site| only.is_none_or(|only| site.name == only)) {
@@ -61,6 +63,7 @@ fn without_configuration(path: &Path, refused: &Refused) -> Vec<Finding> {
         findings.extend(files::configuration(path, None));
     }
     findings.push(machine::time_zone());
+    findings.extend(others::findings(None));
     findings.extend(machine::pools());
     findings.push(machine::wp_cli());
     findings

@@ -52,10 +52,10 @@ fn root_sees_that_the_runner_cannot_read_its_files() {
     let runner = Runner::builder(&site).prepare();
     let key = runner.home().join("shop.key");
     std::os::unix::fs::chown(&key, Some(0), Some(0)).unwrap();
-    let findings = Findings::of(&runner.cli_as_caller(&["doctor", "--json"]));
+    let findings = Findings::said(&runner.cli_as_caller(&["doctor", "--json"]));
     findings.has("fail", "site shop: key", "belongs to root", &format!("`chown www-data {}`", key.display()));
     std::os::unix::fs::chown(runner.home().join("state"), Some(0), Some(0)).unwrap();
-    let findings = Findings::of(&runner.cli_as_caller(&["doctor", "--json"]));
+    let findings = Findings::said(&runner.cli_as_caller(&["doctor", "--json"]));
     findings.has("warn", "user", "who the runner will be is not known", "install -d -m 700 -o www-data");
     findings.has("fail", "state", "belongs to root", "chown -R www-data");
 }

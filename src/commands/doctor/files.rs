@@ -69,6 +69,12 @@ pub fn state(config: &Config, runner: Option<u32>) -> Vec<Finding> {
         () if !found.is_dir() => {
             fail(check, format!("{} is no folder", folder.display()), "a folder", "see `state_dir` in [runner]")
         }
+        () if found.uid() == 0 => fail(
+            check,
+            said(folder, &found),
+            "the runner's user as its owner, who is not root",
+            format!("`chown -R www-data {}`, with the user of the runner", folder.display()),
+        ),
         () if runner.is_some_and(|uid| found.uid() != uid) => fail(
             check,
             said(folder, &found),

@@ -61,6 +61,9 @@ fn closed(check: &str, site: &Site, failure: &Failure) -> Finding {
             failure.expected(),
             "`timedatectl set-ntp true` on both machines",
         ),
+        Failure::Corrupt(_) => {
+            fail(&format!("site {}: cron option", site.name), failure.to_string(), failure.expected(), fix)
+        }
         _ => fail(check, failure.to_string(), failure.expected(), fix),
     }
 }

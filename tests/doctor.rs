@@ -1,6 +1,7 @@
 //! `doctor`: each check is seen to fail on the real thing, and its fix is read; and where all is well, all is ok.
 
 mod all_is_well;
+mod doors;
 mod files;
 mod inside;
 mod others;

@@ -41,7 +41,6 @@ pub struct Php {
     pub version: String,
     pub sapi: String,
     pub ini: HashMap<String, String>,
-    pub missing_extensions: Vec<String>,
     pub missing_functions: Vec<String>,
     /// The pool's name, where php-fpm tells it.
     pub pool: Option<String>,

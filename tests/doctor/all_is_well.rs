@@ -42,8 +42,8 @@ fn all_is_ok_and_nothing_is_changed() {
     assert!(findings.not_ok().is_empty(), "{:#?}", findings.not_ok());
     assert!(findings.0.len() > 25, "{:#?}", findings.0);
     // Due, and nobody is there who would run it; a page would.
-    runner.stop();
     let at = site.schedule_in(5000, "fx_ok", &json!(["due"]));
+    runner.stop();
     site.sql(&format!(
         "UPDATE wp_options SET option_value = REPLACE(option_value, 'i:{at};', 'i:{};') WHERE option_name = 'cron'",
         at - 6000

@@ -77,6 +77,7 @@ fn what_hides_the_rest_is_found_by_itself() {
     let site = Site::builder()
         .mariadb()
         .php_fpm_line(PATIENT)
+        .php_ini("disable_functions", "getmypid")
         .php_ini("opcache.validate_timestamps", "0")
         .php_ini("memory_limit", "60M")
         .start();
@@ -94,6 +95,7 @@ fn what_hides_the_rest_is_found_by_itself() {
         "pre_option_cron by Fx_Elsewhere::cron",
         "deactivate what Fx_Elsewhere",
     );
+    findings.has("fail", &name("php"), "without getmypid()", "take getmypid out of `disable_functions`");
     findings.has("warn", &name("opcache"), "validate_timestamps = 0", "systemctl reload php");
     findings.has("warn", &name("php limits"), "memory_limit 60M", "memory_limit = 256M");
     findings.has("warn", &name("time zone"), "PHP's own zone to Europe/Berlin", "date_default_timezone_set()");

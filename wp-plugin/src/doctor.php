@@ -43,16 +43,14 @@ function facts_of_php(): array {
 	foreach ( array( 'memory_limit', 'max_execution_time', 'opcache.enable', 'opcache.validate_timestamps', 'opcache.revalidate_freq' ) as $name ) {
 		$ini[ $name ] = (string) ini_get( $name );
 	}
-	$needed = array( 'hash', 'json', is_sqlite() ? 'pdo_sqlite' : 'mysqli' );
 	// What each of them is for is the runner's to say.
-	$wanted = array( 'set_time_limit', 'posix_kill', 'posix_getpgid', 'getmypid' );
+	$wanted = array( 'set_time_limit', 'posix_kill', 'getmypid' );
 	$status = function_exists( 'fpm_get_status' ) ? @fpm_get_status() : false; // phpcs:ignore WordPress.PHP.NoSilencedErrors
 	return array(
-		'version'            => PHP_VERSION,
-		'sapi'               => PHP_SAPI,
-		'ini'                => $ini,
-		'missing_extensions' => array_values( array_diff( $needed, array_map( 'strtolower', get_loaded_extensions() ) ) ),
-		'missing_functions'  => array_values(
+		'version'           => PHP_VERSION,
+		'sapi'              => PHP_SAPI,
+		'ini'               => $ini,
+		'missing_functions' => array_values(
 			array_filter(
 				$wanted,
 				static function ( string $name ): bool {
@@ -60,7 +58,7 @@ function facts_of_php(): array {
 				}
 			)
 		),
-		'pool'               => is_array( $status ) && isset( $status['pool'] ) ? (string) $status['pool'] : null,
+		'pool'              => is_array( $status ) && isset( $status['pool'] ) ? (string) $status['pool'] : null,
 	);
 }
 

@@ -36,23 +36,17 @@ fn php(check: &str, site: &Site, examined: &Examined) -> Finding {
     let lacks = |function: &str| missing.iter().any(|name| name == function);
     let can_kill = !lacks("posix_kill") || matches!(site.trigger, Trigger::WpCli(_));
     match () {
-        () if !php.missing_extensions.is_empty() => fail(
+        () if lacks("getmypid") => fail(
             check,
-            format!("{found}; without the extension {}", php.missing_extensions.join(", ")),
-            "what the plugin needs",
-            format!("`apt install php-{}`, then restart php-fpm", php.missing_extensions.join(" php-")),
+            format!("{found}; without getmypid(): no event can be claimed"),
+            "getmypid not in disable_functions",
+            "take getmypid out of `disable_functions`",
         ),
         () if !can_kill => warn(
             check,
             format!("{found}; without posix_kill(), so a hung event is not ended by PHP"),
             "the extension posix, and posix_kill not in disable_functions",
             "take posix_kill out of `disable_functions`; else set request_terminate_timeout of the pool a little above the time limit",
-        ),
-        () if lacks("getmypid") => warn(
-            check,
-            format!("{found}; without getmypid(): nobody knows which process runs an event"),
-            "getmypid not in disable_functions",
-            "take getmypid out of `disable_functions`",
         ),
         () => ok(check, found),
     }

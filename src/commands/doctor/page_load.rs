@@ -41,7 +41,7 @@ pub fn findings(site: &Site, examined: &Examined) -> Vec<Finding> {
 
 fn off(check: &str, examined: &Examined) -> Finding {
     let page_load = &examined.page_load;
-    let ago = clock::span(page_load.now.saturating_sub(page_load.seen).saturating_mul(1000));
+    let ago = clock::span(page_load.now.saturating_sub(page_load.seen).saturating_mul(1000).max(1000));
     let start = "`systemctl enable --now wp-cron-runner`, or `wp-cron-runner run` as the runner's user";
     match () {
         () if !page_load.hooked_again.is_empty() => fail(

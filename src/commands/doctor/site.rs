@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{Finding, Judgement, cron_option, fail, files, fpm, inside, ok, page_load, warn};
+use super::{Finding, cron_option, fail, files, fpm, inside, ok, page_load, warn};
 use crate::clock;
 use crate::commands::diagnose::{self, redis};
 use crate::commands::{calls, pinned_install, visitor};
-use crate::config::{Config, Site};
+use crate::config::{Config, Site, Trigger};
 use crate::outcome::Failure;
 use crate::run_site::calls::{Calls, Looked};
 
@@ -51,20 +51,56 @@ fn door_is_open(check: &str, site: &Site, looked: &Looked) -> Finding {
 }
 
 fn closed(check: &str, site: &Site, failure: &Failure) -> Finding {
-    let fix = failure.advice().replace("SITE", &site.name);
-    // What a person does here, before what becomes of it by itself.
-    let fix = fix.strip_prefix("nothing was started; ").unwrap_or(&fix).to_string();
+    let fix = fix_of(site, failure);
+    let found = failure.to_string().replace("SITE", &site.name);
     match failure {
         Failure::Clock(ms) => fail(
             &format!("site {}: clock", site.name),
-            format!("PHP's clock is {} s off", ms / 1000),
+            format!("PHP's clock is {} {}: no call is accepted", clock::span(ms.abs()), behind(*ms)),
             failure.expected(),
             "`timedatectl set-ntp true` on both machines",
         ),
-        Failure::Corrupt(_) => {
-            fail(&format!("site {}: cron option", site.name), failure.to_string(), failure.expected(), fix)
+        Failure::Corrupt(_) => fail(&format!("site {}: cron option", site.name), found, failure.expected(), fix),
+        _ => fail(check, found, failure.expected(), fix),
+    }
+}
+
+fn behind(off_ms: i64) -> &'static str {
+    if off_ms < 0 { "behind" } else { "ahead" }
+}
+
+/// What a person types here. Elsewhere it is said what the runner does by itself.
+fn fix_of(site: &Site, failure: &Failure) -> String {
+    let name = &site.name;
+    match (failure, &site.trigger) {
+        (Failure::NotReached(_), Trigger::FastCgi(_)) => {
+            "`systemctl start php8.2-fpm` (your version's); `fastcgi` of the site has to be the `listen` of its pool"
+                .into()
         }
-        _ => fail(check, failure.to_string(), failure.expected(), fix),
+        (Failure::NotReached(_), Trigger::Http(_)) => {
+            format!("`curl -sI {}`: is the web server up, and does the name lead to it?", site.url)
+        }
+        (Failure::Misconfigured(_), Trigger::Http(_)) => format!(
+            "see `url`, `host` and `basic_auth_file` of the site, and let POST {} through; `wp-cron-runner plugin install {name}` renews plugin and key",
+            site.path_and_query("due")
+        ),
+        (Failure::Misconfigured(_), _) => {
+            format!(
+                "`wp-cron-runner plugin status {name}` compares plugin and keys, `wp-cron-runner plugin install {name}` renews both"
+            )
+        }
+        (Failure::UnknownEpoch(_), _) => "`systemctl restart wp-cron-runner`: it makes the plugin's tables anew".into(),
+        (Failure::Database(_), _) => "is the database up, and does wp-config.php name it? `wp db check`".into(),
+        (Failure::Maintenance { .. }, _) => {
+            "wait for the update to end; a `.maintenance` that was forgotten may be deleted".into()
+        }
+        (Failure::Unclear(_) | Failure::TimedOut(_), _) => {
+            format!("see the error log of PHP, then `wp-cron-runner doctor {name}`")
+        }
+        _ => {
+            let advice = failure.advice().replace("SITE", name);
+            advice.strip_prefix("nothing was started; ").unwrap_or(&advice).to_string()
+        }
     }
 }
 
@@ -73,7 +109,7 @@ fn clocks(site: &Site, looked: &Looked) -> Finding {
     let off = looked.due.now_ms - (looked.timing.sent_ms + looked.timing.received_ms) / 2;
     // The answer may have been on its way for a while.
     let unsure = (looked.timing.received_ms - looked.timing.sent_ms) / 2;
-    let found = format!("PHP's clock is {} {}", clock::span(off.abs()), if off < 0 { "behind" } else { "ahead" });
+    let found = format!("PHP's clock is {} {}", clock::span(off.abs()), behind(off));
     match off.abs() > CLOCKS_AGREE_MS + unsure {
         true => warn(
             &check,
@@ -105,7 +141,7 @@ async fn from_inside(calls: &Calls, looked: &Looked, install: Option<&str>) -> V
             let found = format!("WordPress as a whole: {failure}");
             let expected = "WordPress with all its plugins, loaded to the end";
             let fix = "see the error log of PHP: what ends a page ends every event";
-            vec![Finding { level: Judgement::Fail, ..fail(&check, found, expected, fix) }]
+            vec![fail(&check, found, expected, fix)]
         }
     }
 }

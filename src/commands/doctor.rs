@@ -16,6 +16,7 @@ use std::path::Path;
 
 use super::diagnose::{self, redis};
 use super::finding::{self, Finding, Judgement};
+use super::fpm_pools::{self, Pool};
 use super::{Stop, exit, find};
 use crate::config::problem::Refused;
 use crate::config::{self, Config, Secrets};
@@ -48,8 +49,9 @@ async fn everything(config: &Config, only: Option<&str>) -> Vec<Finding> {
     findings.extend(others::findings(Some(config)));
     let (of_redis, redis_port) = redis::findings(config).await;
     findings.extend(of_redis);
+    let pools = fpm_pools::pools();
     for site in config.sites.iter().filter(|site| only.is_none_or(|only| site.name == only)) {
-        findings.extend(site::findings(config, site, runner, redis_port).await);
+        findings.extend(site::findings(config, site, &Around { runner, redis_port, pools: &pools }).await);
     }
     findings
 }
@@ -57,6 +59,8 @@ async fn everything(config: &Config, only: Option<&str>) -> Vec<Finding> {
 fn without_configuration(path: &Path, refused: &Refused) -> Vec<Finding> {
     let mut findings = match super::exists(path) {
         false => vec![fail("config", format!("there is no {}", path.display()), "a configuration", INIT)],
+        // Unreadable as a whole.
+        true if refused.source.is_empty() => diagnose::refused_findings(refused).into_iter().map(as_another).collect(),
         true => diagnose::refused_findings(refused).into_iter().map(with_chmod).collect(),
     };
     if super::exists(path) {
@@ -69,6 +73,14 @@ fn without_configuration(path: &Path, refused: &Refused) -> Vec<Finding> {
     findings
 }
 
+/// What all sites share.
+struct Around<'a> {
+    /// Who the runner is, where that is known.
+    runner: Option<u32>,
+    redis_port: u16,
+    pools: &'a [Pool],
+}
+
 const INIT: &str = "`wp-cron-runner init`, in the folder of WordPress";
 
 /// A key file that others may read is no matter of the configuration's text.
@@ -78,6 +90,10 @@ fn with_chmod(finding: Finding) -> Finding {
         Some(fix) => Finding { fix, ..finding },
         None => finding,
     }
+}
+
+fn as_another(finding: Finding) -> Finding {
+    Finding { fix: "`sudo wp-cron-runner doctor`, or as the user of the runner".into(), ..finding }
 }
 
 fn ok(check: &str, found: impl Into<String>) -> Finding {

@@ -56,8 +56,6 @@ pub struct Plugin {
     /// Plugins that are loaded before it.
     pub before: Listed<String>,
     pub lock_kind: Option<String>,
-    /// The plugin's version that has proven the lock kind.
-    pub proven_by: Option<String>,
     pub tables: bool,
 }
 
@@ -139,7 +137,6 @@ pub struct About {
     pub wordpress: String,
     pub database: String,
     pub home: String,
-    pub siteurl: String,
     pub zone: String,
     pub gmt_offset: f64,
     pub php_zone: String,

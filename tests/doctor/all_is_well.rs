@@ -52,6 +52,8 @@ fn all_is_ok_and_nothing_is_changed() {
     for said in [runner.cli(&["doctor"]), runner.cli_as_caller(&["doctor", "shop"])] {
         assert_eq!(said.code(), 0, "{said:?}");
         assert!(said.stdout.contains("warn  daemon: no runner answers on "), "{said:?}");
+        assert!(said.stdout.contains("warn  site shop: page-load cron: on: "), "{said:?}");
+        assert!(said.stdout.contains("warn  site shop: due events: 1, the oldest since 16 min"), "{said:?}");
         assert!(said.stdout.contains("; do: `systemctl enable --now wp-cron-runner`"), "{said:?}");
     }
     let after = state(&site);

@@ -15,6 +15,12 @@ const DOOR: &str = "site shop: door";
 fn a_door_that_is_shut_is_explained() {
     let mut site = Site::builder().sqlite().nginx_line("add_header cf-ray 8f2 always;").start();
     let runner = Runner::builder(&site).trigger(Trigger::Http).prepare();
+    examined(&runner).has(
+        "warn",
+        "site shop: page-load cron",
+        "no runner looks after this site yet",
+        "`systemctl enable",
+    );
     let mut url = site.url.clone();
     // A redirect, as of a www. that is missing; nginx has another name for loopback.
     runner.rewrite_config(|text| text.replace(&url, &format!("{}/wp-content", site.url)));
@@ -46,6 +52,12 @@ fn a_door_that_is_shut_is_explained() {
     examined(&runner).has("fail", DOOR, "", "`curl -sI http://localhost:");
 
     let runner = Runner::builder(&site).prepare();
+    examined(&runner).has(
+        "warn",
+        "site shop: front door",
+        "cannot be reached from here",
+        "`curl -sI http://127.0.0.1:",
+    );
     site.php_fpm.stop();
     examined(&runner).has("fail", DOOR, "there is no such socket", "`systemctl start php8.2-fpm`");
     let pool = site.dir.join("php-fpm.conf");

@@ -54,6 +54,12 @@ fn root_sees_that_the_runner_cannot_read_its_files() {
     std::os::unix::fs::chown(&key, Some(0), Some(0)).unwrap();
     let findings = Findings::said(&runner.cli_as_caller(&["doctor", "--json"]));
     findings.has("fail", "site shop: key", "belongs to root", &format!("`chown www-data {}`", key.display()));
+    let mut command = std::process::Command::new("setpriv");
+    command.args(["--reuid", "nobody", "--regid", "nogroup", "--clear-groups", "--"]).arg(&runner.binary);
+    let said = command.arg("--config").arg(&runner.config).args(["doctor", "--json"]).output().expect("setpriv");
+    let findings: serde_json::Value = serde_json::from_slice(&said.stdout).expect("JSON");
+    let findings = Findings(findings.as_array().expect("a list").clone());
+    findings.has("fail", "config", "cannot be read by uid", "`sudo wp-cron-runner doctor`");
     std::os::unix::fs::chown(runner.home().join("state"), Some(0), Some(0)).unwrap();
     let findings = Findings::said(&runner.cli_as_caller(&["doctor", "--json"]));
     findings.has("warn", "user", "who the runner will be is not known", "install -d -m 700 -o www-data");

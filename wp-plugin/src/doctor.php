@@ -77,7 +77,6 @@ function facts_of_plugin(): array {
 		'mu'        => $is_mu,
 		'before'    => some( $before ),
 		'lock_kind' => settings()['lock_kind'] ?? null,
-		'proven_by' => settings()['lock_version'] ?? null,
 		'tables'    => has_tables() && are_tables_readable(),
 	);
 }
@@ -334,7 +333,6 @@ function facts_of_site(): array {
 		'wordpress'  => (string) $wp_version,
 		'database'   => is_sqlite() ? 'SQLite' : (string) $wpdb->db_server_info(),
 		'home'       => stored_home(),
-		'siteurl'    => (string) get_option( 'siteurl' ),
 		'zone'       => (string) get_option( 'timezone_string' ),
 		'gmt_offset' => (float) get_option( 'gmt_offset' ),
 		// Core sets UTC; whoever changes it shifts what is scheduled with date().

@@ -4,8 +4,10 @@ use super::inside::list;
 use super::{Finding, fail, ok, warn};
 use crate::config::Site;
 use crate::protocol::Examined;
-use crate::text;
+use crate::{clock, text};
 
+/// A long event before it, on each lane, is nothing to worry about.
+const LATE_MS: i64 = 900_000;
 /// Every page reads the whole option.
 const LARGE: i64 = 1 << 20;
 
@@ -16,6 +18,7 @@ pub fn findings(site: &Site, examined: &Examined) -> Vec<Finding> {
     if cron.error.is_some() {
         return findings;
     }
+    findings.push(late(&name("due events"), site, examined));
     let pair = |pair: &(String, String)| format!("{} ({})", text::safe(&pair.0), text::safe(&pair.1));
     let first = |listed: &crate::protocol::examined::Listed<(String, String)>| {
         listed.first.first().map_or_else(String::new, |(hook, _)| text::safe(hook))
@@ -96,6 +99,23 @@ fn option(check: &str, site: &Site, examined: &Examined) -> Finding {
             format!("see what fills it: `wp-cron-runner events {}`; unschedule what is not needed", site.name),
         ),
         () => ok(check, found),
+    }
+}
+
+/// Whoever has to start them: what is due for long waits for something.
+fn late(check: &str, site: &Site, examined: &Examined) -> Finding {
+    let cron = &examined.cron;
+    let Some(oldest) = cron.oldest else { return ok(check, "none") };
+    let late_ms = examined.page_load.now.saturating_sub(oldest).saturating_mul(1000);
+    let found = format!("{}, the oldest since {}", cron.due, clock::span(late_ms.max(1000)));
+    match late_ms > LATE_MS {
+        true => warn(
+            check,
+            found,
+            "events that start when they are due",
+            format!("`wp-cron-runner status` says what site {} waits for", site.name),
+        ),
+        false => ok(check, found),
     }
 }
 

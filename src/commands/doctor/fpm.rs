@@ -2,18 +2,17 @@
 
 use std::path::Path;
 
-use super::{Finding, fail, ok, warn};
+use super::{Around, Finding, fail, ok, warn};
 use crate::clock;
-use crate::commands::fpm_pools::{self, Pool};
+use crate::commands::fpm_pools::Pool;
 use crate::commands::owner;
 use crate::config::{Address, Config, Site, Trigger};
 
 /// None of it for sites that are reached otherwise.
-pub fn findings(config: &Config, site: &Site, runner: Option<u32>) -> Vec<Finding> {
+pub fn findings(config: &Config, site: &Site, around: &Around<'_>) -> Vec<Finding> {
     let Trigger::FastCgi(address) = &site.trigger else { return Vec::new() };
     let check = format!("site {}: php-fpm pool", site.name);
-    let pools = fpm_pools::pools();
-    let Some(pool) = pools.iter().find(|pool| pool.listens_at(address)) else {
+    let Some(pool) = around.pools.iter().find(|pool| pool.listens_at(address)) else {
         let user = owner::name(rustix::process::geteuid().as_raw());
         let found = format!("no pool file that user {user} may read listens at {address}: its limits are not known");
         let expected = "a pool of this machine with `listen` = `fastcgi` of the site";
@@ -23,7 +22,7 @@ pub fn findings(config: &Config, site: &Site, runner: Option<u32>) -> Vec<Findin
     };
     let found = format!("{} in {} listens at {address}", pool.name, pool.file.display());
     vec![
-        whose(&check, &found, pool, runner),
+        whose(&check, &found, pool, around.runner),
         terminate(site, pool),
         control(site, pool),
         share(config, site, address, pool),

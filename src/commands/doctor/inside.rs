@@ -4,6 +4,7 @@ use super::{Finding, fail, ok, warn};
 use crate::config::{Site, Trigger};
 use crate::protocol::Examined;
 use crate::protocol::examined::Listed;
+use crate::text;
 
 /// As WordPress itself wants it.
 const LEAST_MEMORY: i64 = 64 << 20;
@@ -28,8 +29,9 @@ pub fn findings(site: &Site, examined: &Examined) -> Vec<Finding> {
 
 fn php(check: &str, site: &Site, examined: &Examined) -> Finding {
     let php = &examined.php;
+    let pool = php.pool.as_ref().map_or_else(String::new, |pool| format!(", pool {}", text::safe(pool)));
     let found = format!(
-        "PHP {} ({}), WordPress {}, {}",
+        "PHP {} ({}{pool}), WordPress {}, {}",
         php.version, php.sapi, examined.site.wordpress, examined.site.database
     );
     let missing = &php.missing_functions;

@@ -1,8 +1,11 @@
 //! One site: its key, its pool, its door, then what it says of itself from inside.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::{Finding, cron_option, fail, files, fpm, inside, ok, page_load, warn};
+use tokio::net::TcpStream;
+
+use super::{Around, Finding, cron_option, fail, files, fpm, inside, ok, page_load, warn};
 use crate::clock;
 use crate::commands::diagnose::{self, redis};
 use crate::commands::{calls, pinned_install, visitor};
@@ -13,16 +16,19 @@ use crate::run_site::calls::{Calls, Looked};
 /// PHP's clock decides what is due, and the runner knows how far it is off; a signature is good for a minute.
 const CLOCKS_AGREE_MS: i64 = 2000;
 
-pub async fn findings(config: &Config, site: &Arc<Site>, runner: Option<u32>, redis_port: u16) -> Vec<Finding> {
+const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+
+pub async fn findings(config: &Config, site: &Arc<Site>, around: &Around<'_>) -> Vec<Finding> {
     let mut findings: Vec<Finding> = diagnose::root_finding(site).into_iter().collect();
     let door = format!("site {}: door", site.name);
     if !site.has_plugin() {
         findings.push(diagnose::without_plugin(&door, site));
         return findings;
     }
-    findings.push(files::key(site, runner));
-    findings.extend(fpm::findings(config, site, runner));
+    findings.push(files::key(site, around.runner));
+    findings.extend(fpm::findings(config, site, around));
     findings.extend(inside::schedule_zone(site));
+    findings.push(front_door(site).await);
     if site.keys.is_empty() {
         return findings;
     }
@@ -36,13 +42,38 @@ pub async fn findings(config: &Config, site: &Arc<Site>, runner: Option<u32>, re
             let shared = config.redis.as_ref();
             findings.push(door_is_open(&door, site, &looked));
             findings.push(clocks(site, &looked));
-            findings.extend(shared.and_then(|own| redis::shared_database(&door, own, &looked.due, redis_port)));
+            findings.extend(shared.and_then(|own| redis::shared_database(&door, own, &looked.due, around.redis_port)));
             findings.extend(redis::other_install(config, site, &looked.due).await);
             findings.extend(from_inside(&calls, &looked, install.as_deref()).await);
         }
         Err(failure) => findings.push(closed(&door, site, &failure)),
     }
     findings
+}
+
+/// Where no runner is, WordPress starts wp-cron.php by a request to itself. No request is made here: it would be a page view.
+async fn front_door(site: &Site) -> Finding {
+    let check = format!("site {}: front door", site.name);
+    let host = site.url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    let port = site.url.port_or_known_default().unwrap_or(80);
+    let connected = tokio::time::timeout(CONNECT_LIMIT, TcpStream::connect((host, port))).await;
+    let why = match connected {
+        Ok(Ok(stream)) => {
+            let at = stream.peer_addr().map(|at| at.to_string()).unwrap_or_default();
+            return ok(&check, format!("{host}:{port} is reached from here, at {at}"));
+        }
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "nobody accepts".to_string(),
+    };
+    warn(
+        &check,
+        format!("{host}:{port} cannot be reached from here: {why}"),
+        "reached: without a runner WordPress starts its events by a request to itself",
+        format!(
+            "`curl -sI {}` on this machine; a line `127.0.0.1 {host}` in /etc/hosts may be what is missing",
+            site.url
+        ),
+    )
 }
 
 fn door_is_open(check: &str, site: &Site, looked: &Looked) -> Finding {

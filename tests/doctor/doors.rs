@@ -121,12 +121,19 @@ fn the_timetable_may_be_large_and_its_events_without_end() {
         "$cron = _get_cron_array();
         for ( $i = 0; $i < 1200; $i++ ) { $cron[ 1900000000 + $i ]['fx_ok'][ md5( $i ) ] = array( 'schedule' => false, 'args' => array( str_repeat( 'x', 1000 ) ) ); }
         $cron[1900002000]['fx_ok']['k'] = array( 'schedule' => 'never heard of', 'args' => array(), 'interval' => 0 );
+        $cron[1900002001]['x; $(touch /tmp/x)']['k'] = array( 'schedule' => false, 'args' => array() );
         ksort( $cron );
         _set_cron_array( $cron );",
     );
     let findings = examined(&runner);
     findings.has("warn", "site shop: cron option", "every page reads all of it", "`wp-cron-runner events shop`");
     findings.has("fail", "site shop: schedules", "fx_ok (never heard of)", "`wp cron event delete fx_ok`");
+    findings.has(
+        "warn",
+        "site shop: hooks",
+        "listens to x; $(touch /tmp/x) (1)",
+        "`wp cron event delete` with its exact name",
+    );
     findings.has("fail", "site shop: other runners", "Cavalcade is active", "`wp plugin deactivate` Cavalcade");
     runner.stop();
     site.sql("DROP TABLE wp_cron_runner_journal");

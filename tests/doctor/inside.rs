@@ -62,7 +62,7 @@ fn what_is_wrong_inside_a_site_is_found() {
         ("warn", "duplicates", "fx_recurring (3)", "`wp cron event delete fx_recurring`"),
         ("warn", "hooks", "nobody listens to gone_plugin_import (1)", "`wp cron event delete gone_plugin_import`"),
         ("warn", "schedules", "fx_ok (fortnight)", "activate the plugin that has the schedule"),
-        ("warn", "scheduled posts", "1 should be published by now: ", "`wp post update "),
+        ("warn", "scheduled posts", "1 should be published by now, such as ", "`wp post update "),
         ("fail", "tables", "wp_options is MyISAM", "ALTER TABLE wp_options ENGINE=InnoDB"),
         ("warn", "object cache", "keeps nothing from one page to the next", "delete wp-content/object-cache.php"),
         ("warn", "time zone", "UTC+5.5, which knows no summer time", "`wp option update timezone_string"),

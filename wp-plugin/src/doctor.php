@@ -18,7 +18,14 @@ const LATE_POST = 120;
  * `doctor`: everything that only the inside of the loaded WordPress can tell.
  */
 function answer_doctor( Frames $frames ): void {
-	$db = page_connection();
+	$db    = page_connection();
+	$error = null;
+	try {
+		$cron = events_in( read_cron( $db ) );
+	} catch ( Corrupt_Cron $e ) {
+		$cron  = array();
+		$error = $e->getMessage();
+	}
 	$frames->send(
 		array(
 			't'         => 'doctor',
@@ -26,8 +33,8 @@ function answer_doctor( Frames $frames ): void {
 			'plugin'    => facts_of_plugin(),
 			'page_load' => facts_of_page_load_cron(),
 			'takeovers' => takeovers(),
-			'cron'      => facts_of_cron( $db ),
-			'posts'     => stuck_posts( $db ),
+			'cron'      => facts_of_cron( $db, $cron, $error ),
+			'posts'     => stuck_posts( $db, $cron ),
 			'cache'     => facts_of_cache( $db ),
 			'tables'    => table_engines( $db ),
 			'site'      => facts_of_site(),
@@ -183,16 +190,14 @@ function described( $callback ): array {
 }
 
 /**
- * The `cron` option, from its row.
+ * The `cron` option, from its row. Every event is looked at once: there may be a hundred thousand.
  */
-function facts_of_cron( Connection $db ): array {
+function facts_of_cron( Connection $db, array $cron, ?string $error ): array {
 	global $wpdb;
 	$row   = $db->row( "SELECT LENGTH(option_value) AS size, autoload FROM {$wpdb->options} WHERE option_name = 'cron'" );
 	$facts = array( 'bytes' => $row ? (int) $row['size'] : null, 'autoload' => $row ? (string) $row['autoload'] : null );
-	try {
-		$cron = events_in( read_cron( $db ) );
-	} catch ( Corrupt_Cron $e ) {
-		return $facts + array( 'error' => $e->getMessage() );
+	if ( null !== $error ) {
+		return $facts + array( 'error' => $error );
 	}
 	$schedules = wp_get_schedules();
 	$seen      = array();
@@ -252,18 +257,23 @@ function pairs( array $by_name ): array {
 /**
  * Posts that should be published by now and have no event that would do it. The index of posts begins with the type.
  */
-function stuck_posts( Connection $db ): array {
+function stuck_posts( Connection $db, array $cron ): array {
 	global $wpdb;
 	$types = array_slice( array_values( get_post_types() ), 0, 100 );
 	$late  = gmdate( 'Y-m-d H:i:s', time() - LATE_POST );
 	$sql   = "SELECT ID, post_date_gmt FROM {$wpdb->posts} WHERE post_type IN (" . implode( ', ', array_fill( 0, count( $types ), '?' ) ) . ") AND post_status = 'future' AND post_date_gmt < ? LIMIT 101";
 	$rows  = $types ? $db->rows( $sql, array_merge( $types, array( $late ) ) ) : array();
-	$ids   = array();
-	foreach ( $rows as $row ) {
-		// core schedules it with the id as a number.
-		$ids[] = array( 'id' => (int) $row['ID'], 'scheduled' => false !== wp_get_scheduled_event( 'publish_future_post', array( (int) $row['ID'] ) ) );
+	$known = array();
+	foreach ( $rows ? each_event( $cron ) : array() as list( , $hook, , $event ) ) {
+		if ( 'publish_future_post' === $hook && is_array( $event['args'] ?? null ) && is_scalar( $event['args'][0] ?? null ) ) {
+			$known[ (int) $event['args'][0] ] = true;
+		}
 	}
-	return some( $ids );
+	$posts = array();
+	foreach ( $rows as $row ) {
+		$posts[] = array( 'id' => (int) $row['ID'], 'scheduled' => isset( $known[ (int) $row['ID'] ] ) );
+	}
+	return some( $posts );
 }
 
 /**

@@ -4,6 +4,7 @@ use super::inside::list;
 use super::{Finding, fail, ok, warn};
 use crate::config::Site;
 use crate::protocol::Examined;
+use crate::protocol::examined::{Cron, Listed, Post};
 use crate::{clock, text};
 
 /// A long event before it, on each lane, is nothing to worry about.
@@ -15,57 +16,57 @@ pub fn findings(site: &Site, examined: &Examined) -> Vec<Finding> {
     let name = |what: &str| format!("site {}: {what}", site.name);
     let cron = &examined.cron;
     let mut findings = vec![option(&name("cron option"), site, examined)];
-    if cron.error.is_some() {
-        return findings;
+    if cron.error.is_none() {
+        findings.push(late(&name("due events"), site, examined));
+        findings.push(duplicates(&name("duplicates"), cron));
+        findings.push(hooks(&name("hooks"), cron));
+        findings.push(schedules(&name("schedules"), cron));
+        findings.push(posts(&name("scheduled posts"), examined));
     }
-    findings.push(late(&name("due events"), site, examined));
-    let pair = |pair: &(String, String)| format!("{} ({})", text::safe(&pair.0), text::safe(&pair.1));
-    let first = |listed: &crate::protocol::examined::Listed<(String, String)>| {
-        listed.first.first().map_or_else(String::new, |(hook, _)| text::safe(hook))
-    };
-    findings.push(match cron.doubled.count {
-        0 => ok(&name("duplicates"), "none"),
+    findings
+}
+
+fn duplicates(check: &str, cron: &Cron) -> Finding {
+    match cron.doubled.count {
+        0 => ok(check, "none"),
         _ => warn(
-            &name("duplicates"),
+            check,
             format!("recurring events that stand there several times: {}", list(&cron.doubled, pair)),
             "each once: they run as often as they stand there",
-            format!("`wp cron event delete {}`; the plugin that needs it schedules it anew", first(&cron.doubled)),
+            format!("{}; the plugin that needs it schedules it anew", delete(&cron.doubled)),
         ),
-    });
-    findings.push(match cron.no_callback.count {
-        0 => ok(&name("hooks"), "each has a callback"),
+    }
+}
+
+fn hooks(check: &str, cron: &Cron) -> Finding {
+    match cron.no_callback.count {
+        0 => ok(check, "each has a callback"),
         _ => warn(
-            &name("hooks"),
+            check,
             format!("nobody listens to {}", list(&cron.no_callback, pair)),
             "a callback for each: their events do nothing",
-            format!("activate the plugin that it belongs to, or `wp cron event delete {}`", first(&cron.no_callback)),
+            format!("activate the plugin that it belongs to, or {}", delete(&cron.no_callback)),
         ),
-    });
-    if cron.no_interval.count > 0 {
-        findings.push(fail(
-            &name("schedules"),
-            format!("events without an interval whose schedule nobody knows: {}", list(&cron.no_interval, pair)),
-            "a known schedule: they are left alone",
-            format!(
-                "activate the plugin that has the schedule, or `wp cron event delete {}`",
-                first(&cron.no_interval)
-            ),
-        ));
-    } else if cron.no_schedule.count > 0 {
-        findings.push(warn(
-            &name("schedules"),
+    }
+}
+
+fn schedules(check: &str, cron: &Cron) -> Finding {
+    let fix = |listed| format!("activate the plugin that has the schedule, or {}", delete(listed));
+    match (cron.no_interval.count, cron.no_schedule.count) {
+        (0, 0) => ok(check, "all are known"),
+        (0, _) => warn(
+            check,
             format!("schedules that nobody knows any more: {}", list(&cron.no_schedule, pair)),
             "a known schedule: they go on with the interval that they have",
-            format!(
-                "activate the plugin that has the schedule, or `wp cron event delete {}`",
-                first(&cron.no_schedule)
-            ),
-        ));
-    } else {
-        findings.push(ok(&name("schedules"), "all are known"));
+            fix(&cron.no_schedule),
+        ),
+        _ => fail(
+            check,
+            format!("events without an interval whose schedule nobody knows: {}", list(&cron.no_interval, pair)),
+            "a known schedule: they are left alone",
+            fix(&cron.no_interval),
+        ),
     }
-    findings.push(posts(&name("scheduled posts"), examined));
-    findings
 }
 
 fn option(check: &str, site: &Site, examined: &Examined) -> Finding {
@@ -124,13 +125,28 @@ fn posts(check: &str, examined: &Examined) -> Finding {
     let Some(first) = posts.first.first() else { return ok(check, "none is late") };
     // More than a hundred are not counted.
     let count = if posts.count > 100 { "more than 100".to_string() } else { posts.count.to_string() };
-    let named = list(posts, |post| format!("{}{}", post.id, if post.scheduled { "" } else { " (no event)" }));
+    let word = |post: &Post| format!("{}{}", post.id, if post.scheduled { "" } else { " (no event)" });
+    let named: Vec<String> = posts.first.iter().map(word).collect();
     warn(
         check,
-        format!("{count} should be published by now: {named}"),
+        format!("{count} should be published by now, such as {}", named.join(", ")),
         "published posts",
         format!("`wp post update {} --post_status=publish`, or save it anew with another date", first.id),
     )
+}
+
+fn pair(pair: &(String, String)) -> String {
+    format!("{} ({})", text::safe(&pair.0), text::safe(&pair.1))
+}
+
+/// The name is a site's own: what a shell would obey, nobody is told to type.
+fn delete(listed: &Listed<(String, String)>) -> String {
+    let hook = listed.first.first().map_or("", |(hook, _)| hook);
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-./:".contains(c);
+    match !hook.is_empty() && !hook.starts_with('-') && hook.chars().all(is_plain) {
+        true => format!("`wp cron event delete {hook}`"),
+        false => "`wp cron event delete` with its exact name, in quotes".to_string(),
+    }
 }
 
 fn size(bytes: i64) -> String {

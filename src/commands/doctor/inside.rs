@@ -1,5 +1,7 @@
 //! What a site says of itself: PHP, the plugin, other plugins, the database, the object cache, its time.
 
+use reqwest::Url;
+
 use super::{Finding, fail, ok, warn};
 use crate::config::{Site, Trigger};
 use crate::protocol::Examined;
@@ -203,7 +205,8 @@ fn tables(check: &str, examined: &Examined) -> Vec<Finding> {
         })
         .collect();
     if findings.is_empty() && !examined.tables.is_empty() {
-        findings.push(ok(check, format!("{} tables, InnoDB", examined.tables.len())));
+        let names: Vec<&str> = examined.tables.iter().map(|(table, _)| table.as_str()).collect();
+        findings.push(ok(check, format!("{}: InnoDB", names.join(", "))));
     }
     findings
 }
@@ -213,11 +216,16 @@ fn address(check: &str, site: &Site, examined: &Examined) -> Finding {
     let url = site.url.as_str().trim_end_matches('/');
     match home.eq_ignore_ascii_case(url) {
         true => ok(check, home),
+        // As an address, so that nothing of it ends the line that is to be written.
         false => warn(
             check,
             format!("WordPress calls itself {home}, the configuration {url}"),
             "the same address",
-            format!("`url = \"{home}\"` in the [[site]] {}", site.name),
+            format!(
+                "`url = \"{}\"` in the [[site]] {}",
+                home.parse::<Url>().unwrap_or_else(|_| site.url.clone()),
+                site.name
+            ),
         ),
     }
 }

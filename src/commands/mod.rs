@@ -6,7 +6,6 @@ mod crontab;
 pub mod diagnose;
 pub mod doctor;
 mod finding;
-#[allow(dead_code, reason = "for `doctor` and `init`")]
 mod fpm_pools;
 pub mod import;
 pub mod init;

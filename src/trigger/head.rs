@@ -33,7 +33,7 @@ impl Head {
             "cf-ray" => self.through.push("Cloudflare (cf-ray)".into()),
             "x-sucuri-id" => self.through.push("Sucuri (x-sucuri-id)".into()),
             "x-varnish" | "x-cache" | "via" => {
-                self.through.push(format!("{}: {}", name.to_ascii_lowercase(), text::safe_cut(value.trim(), 60)))
+                self.through.push(format!("{}: {}", name.to_ascii_lowercase(), text::safe_cut(value.trim(), 60)));
             }
             // CGI's way to say the status.
             "status" => {

@@ -1,5 +1,7 @@
 //! Where nothing is wrong nothing is said to be, and nothing is changed by asking.
 
+use std::os::unix::fs::MetadataExt;
+
 use serde_json::json;
 
 use super::examined;
@@ -59,6 +61,11 @@ fn all_is_ok_and_nothing_is_changed() {
     let after = state(&site);
     let changed: Vec<_> = before.iter().zip(&after).filter(|(before, after)| before != after).collect();
     assert!(changed.is_empty() && before.len() == after.len(), "{changed:#?}");
+    // Root has left nothing that the runner could not use.
+    let owner = std::fs::metadata(runner.home()).expect("its home").uid();
+    for file in std::fs::read_dir(runner.home().join("state")).expect("the state").map(|file| file.expect("a file")) {
+        assert_eq!(file.metadata().expect("a file").uid(), owner, "{}", file.path().display());
+    }
     assert_eq!(site.ledger().begins("fx_ok").len(), 1, "an event was started");
     let unknown = runner.cli(&["doctor", "shpo"]);
     assert_eq!(unknown.code(), 2, "{unknown:?}");

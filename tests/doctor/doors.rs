@@ -48,6 +48,10 @@ fn a_door_that_is_shut_is_explained() {
         &format!("WordPress calls itself {}", site.url),
         "`url = \"http://127.0.0.1:",
     );
+    let mark = site.path.join(".maintenance");
+    fs::write(&mark, "<?php $upgrading = time();").expect(".maintenance");
+    examined(&runner).has("fail", DOOR, "", "a `.maintenance` that was forgotten may be deleted");
+    fs::remove_file(&mark).expect("removed");
     site.nginx.stop();
     examined(&runner).has("fail", DOOR, "", "`curl -sI http://localhost:");
 
@@ -80,13 +84,20 @@ fn clocks_that_differ_are_found() {
 
 #[test]
 fn the_plugin_s_version_and_place_are_looked_at() {
-    let site = Site::builder().sqlite().php_fpm_line(PATIENT).start();
+    let site = Site::builder().sqlite().workers(3).php_fpm_line(PATIENT).start();
     let runner = crate::plugin_lifecycle::started_with_a_normal_plugin(&site);
     let plugins = site.path.join("wp-content/plugins");
     fs::write(plugins.join("first.php"), "<?php // Plugin Name: First").expect("a plugin");
     site.php("$GLOBALS['wpdb']->update( 'wp_options', array( 'option_value' => serialize( array( 'first.php', 'wp-cron-runner/wp-cron-runner.php' ) ) ), array( 'option_name' => 'active_plugins' ) );");
     let check = "site shop: plugin";
-    examined(&runner).has("warn", check, "loaded after first.php", "`wp-cron-runner plugin install shop`");
+    let findings = examined(&runner);
+    findings.has("warn", check, "loaded after first.php", "`wp-cron-runner plugin install shop`");
+    findings.has(
+        "warn",
+        "site shop: pm.max_children",
+        "3 workers, of which events take 2",
+        "`pm.max_children = 5` into ",
+    );
 
     site.add_plugin("if ( defined( 'DOING_CRON' ) ) { add_action( 'init', function () { exit; } ); }");
     examined(&runner).has("fail", check, "WordPress as a whole: ", "see the error log of PHP");

@@ -50,7 +50,12 @@ fn what_is_wrong_inside_a_site_is_found() {
         ("warn", "php", "without posix_kill()", "take posix_kill out of `disable_functions`"),
         ("fail", "php limits", "set_time_limit() is disabled: PHP ends events after 20 s", "max_execution_time = 600"),
         ("fail", "request_terminate_timeout", "30s: php-fpm kills events", "`request_terminate_timeout = 0` into "),
-        ("warn", "process_control_timeout", "kills the events that run", "`process_control_timeout = 60s` into "),
+        (
+            "warn",
+            "process_control_timeout",
+            "kills the events that run",
+            "`process_control_timeout = 60s` into [global] of ",
+        ),
         ("fail", "pm.max_children", "2 workers, of which events take 2", "`pm.max_children = 5` into "),
         ("warn", "DISABLE_WP_CRON", "is defined", "`define( 'DISABLE_WP_CRON', true );` out of wp-config.php"),
         ("warn", "ALTERNATE_WP_CRON", "is defined", "`define( 'ALTERNATE_WP_CRON', true );` out of wp-config.php"),

@@ -325,7 +325,7 @@ function table_engines( Connection $db ): array {
 		return array();
 	}
 	$tables = array( $wpdb->options, journal_table(), state_table() );
-	$rows   = $db->rows( 'SELECT TABLE_NAME AS name, ENGINE AS engine FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME IN (?, ?, ?)', $tables );
+	$rows   = $db->rows( 'SELECT TABLE_NAME AS name, ENGINE AS engine FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME IN (?, ?, ?) ORDER BY TABLE_NAME', $tables );
 	return array_map(
 		static function ( array $row ): array {
 			return array( (string) $row['name'], (string) $row['engine'] );

@@ -73,7 +73,10 @@ fn control(site: &Site, pool: &Pool) -> Finding {
             &check,
             format!("{written}: `systemctl reload` of php-fpm kills the events that run"),
             "time for them to end",
-            reload(&pool.main, "process_control_timeout = 60s") + ", in [global]",
+            format!(
+                "put `process_control_timeout = 60s` into [global] of {}, then reload php-fpm",
+                pool.main.display()
+            ),
         ),
         Some(_) => ok(&check, written),
     }

@@ -4,11 +4,13 @@ mod port;
 mod reload;
 mod signals;
 mod systemd;
+mod telling;
 mod views;
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
@@ -19,7 +21,7 @@ use crate::clock;
 use crate::config::Config;
 use crate::config::redis::Redis;
 use crate::history::redis::{Sending, SharedHistory};
-use crate::history::sqlite::{self, History};
+use crate::history::sqlite::{self, History, Reader};
 use crate::lease::file::{Lease, Refusal, StateDir};
 use crate::lease::redis::{Part, keep, probe};
 use crate::outcome::Stop;
@@ -28,6 +30,7 @@ use crate::run_site::calls::Me;
 use crate::scheduler::{Others, Parts, Scheduler};
 use reload::{Reloading, loaded};
 use signals::Signals;
+use telling::Telling;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -55,6 +58,9 @@ pub fn refuse_root(command: &'static str) -> Result<(), Error> {
     if rustix::process::geteuid().is_root() { Err(Error::Root(command)) } else { Ok(()) }
 }
 
+/// For what nobody has been told of yet.
+const LAST_ALERTS: Duration = Duration::from_secs(6);
+
 /// Notices come in bursts; whoever waits for an answer waits for his place as well.
 const ORDERS: usize = 10_000;
 
@@ -76,15 +82,29 @@ pub async fn run(config: Config) -> Result<(), Error> {
         Some(redis) => Some(share(&config, redis, &me).await?),
         None => None,
     };
+    let failing = Reader::open(&history_file)?;
     let shared = config.redis.as_ref().map(|redis| {
         let link = Arc::new(Link::new(redis));
-        Arc::new(SharedHistory::new(&link, &config.history, config.sites.len()))
+        Arc::new(SharedHistory::new(&link, &config.history, config.names().len()))
     });
     let sending = shared.as_ref().map(|shared| Sending::begin(shared, &history, &history_file));
-    let parts = Parts { state, me, history: history.clone(), orders: order_queue, records: None, slice, others };
+    let parts = Parts {
+        state,
+        me,
+        history: history.clone(),
+        orders: order_queue,
+        records: None,
+        slice,
+        others,
+        shared: shared.clone(),
+    };
     let (mut scheduler, published) = Scheduler::new(&config, parts)?;
 
     let (in_force, loaded) = watch::channel(loaded(&config));
+    let runs = history.hear();
+    let telling =
+        Telling { runs, published: published.clone(), loaded: loaded.clone(), runner: config.runner.name.clone() };
+    let telling = tokio::spawn(telling.work(Some(failing)));
     let server = Server {
         runner: runner(&config, address),
         listen: address,
@@ -127,6 +147,8 @@ pub async fn run(config: Config) -> Result<(), Error> {
     }
     // The last to go: it writes what is left.
     drop(history);
+    // It hears of the last run before that, and sends what waits.
+    let _ = tokio::time::timeout(LAST_ALERTS, telling).await;
     drop(lease);
     tracing::info!("runner {name} has stopped");
     Ok(())
@@ -140,7 +162,7 @@ async fn share(config: &Config, redis: &Arc<Redis>, me: &Me) -> Result<Others, E
     if let Err(trouble @ Trouble::Denied(_)) = probe(&link).await {
         return Err(refuse(trouble.stop(redis)));
     }
-    let names: Vec<String> = config.sites.iter().map(|site| site.name.clone()).collect();
+    let names = config.names();
     Ok(Others::new(redis, Part::Member, keep(&link, Part::Member, me.member(), &names)))
 }
 
@@ -159,9 +181,14 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, Error> {
 }
 
 fn sites(config: &Config) -> String {
-    match config.sites.as_slice() {
+    let sites = match config.sites.as_slice() {
         [site] => format!("site {}", site.name),
         many => format!("{} sites", many.len()),
+    };
+    match config.jobs.len() {
+        0 => sites,
+        1 => format!("{sites} and 1 job"),
+        many => format!("{sites} and {many} jobs"),
     }
 }
 

@@ -5,6 +5,7 @@
 // The support serves all tests; which of them need what changes.
 #![allow(dead_code, unused_imports)]
 
+mod alerts;
 mod bench;
 mod calls;
 mod claims;
@@ -13,6 +14,7 @@ mod control;
 mod doctor;
 mod faults;
 mod hosts;
+mod jobs;
 mod layers;
 mod limits;
 mod locks;

@@ -66,6 +66,10 @@ impl<'a> Table<'a> {
         self.table.is_some_and(|table| table.contains_key(key))
     }
 
+    pub fn is_table(&self, key: &str) -> bool {
+        self.table.and_then(|table| table.get(key)).is_some_and(|value| value.get_ref().as_table().is_some())
+    }
+
     /// A text as it is written, unchecked.
     pub fn plain_text(&self, key: &str) -> Option<String> {
         self.table?.get(key)?.get_ref().as_str().map(str::to_string)
@@ -131,6 +135,18 @@ impl<'a> Table<'a> {
             let words: Option<Vec<String>> = value.as_array()?.iter().map(word).collect();
             words.filter(|words| !words.is_empty())
         })
+    }
+
+    /// A table of texts, in the order of its names.
+    pub fn pairs(&self, key: &'static str, expected: &str) -> Vec<(String, String)> {
+        let read = self.read(key, expected, |value| {
+            let pair = |(name, item): (&Spanned<_>, &Spanned<DeValue<'_>>)| {
+                let text = item.get_ref().as_str().filter(|text| !text.contains('\0'))?;
+                Some((AsRef::<str>::as_ref(name.get_ref()).to_string(), text.to_string()))
+            };
+            value.as_table()?.iter().map(pair).collect::<Option<Vec<(String, String)>>>()
+        });
+        read.map(Spanned::into_inner).unwrap_or_default()
     }
 
     pub fn whole(&self, key: &'static str, range: Range<usize>) -> Option<usize> {

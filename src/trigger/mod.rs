@@ -6,6 +6,7 @@ mod ended;
 mod fastcgi;
 mod head;
 mod http;
+pub mod job;
 mod output;
 pub mod process;
 mod rights;

@@ -34,9 +34,10 @@ pub async fn check(path: &Path, connect: bool, json: bool) -> Result<u8, Stop> {
 }
 
 pub fn count(config: &Config) -> String {
-    match config.sites.len() {
-        1 => "1 site".to_string(),
-        many => format!("{many} sites"),
+    let some = |count: usize, word: &str| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
+    match config.jobs.len() {
+        0 => some(config.sites.len(), "site"),
+        jobs => format!("{}, {}", some(config.sites.len(), "site"), some(jobs, "job")),
     }
 }
 

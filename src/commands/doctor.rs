@@ -7,6 +7,7 @@ mod cron_option;
 mod files;
 mod fpm;
 mod inside;
+mod jobs;
 mod machine;
 mod others;
 mod page_load;
@@ -52,6 +53,9 @@ async fn everything(config: &Config, only: Option<&str>) -> Vec<Finding> {
     let pools = fpm_pools::pools();
     for site in config.sites.iter().filter(|site| only.is_none_or(|only| site.name == only)) {
         findings.extend(site::findings(config, site, &Around { runner, redis_port, pools: &pools }).await);
+    }
+    for job in config.jobs.iter().filter(|_| only.is_none()) {
+        findings.extend(jobs::findings(job));
     }
     findings
 }

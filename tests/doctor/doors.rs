@@ -176,8 +176,19 @@ fn a_network_and_a_database_without_locks_are_said_to_be_so() {
 #[test]
 fn the_configuration_may_fit_badly() {
     let site = Site::builder().sqlite().start();
-    let mut runner = Runner::builder(&site).site_line("grace = \"1m\"").start();
+    let job = "\n[[job]]\nname = \"export\"\nschedule = \"15 3 * * *\"\ntimezone = \"Europe/Berlin\"\n";
+    let mut runner = Runner::builder(&site)
+        .site_line("grace = \"1m\"\nschedule = \"15 3 * * *\"\ntimezone = \"Europe/Berlin\"")
+        .table(&format!("{job}command = [\"no-such-program\"]\ndirectory = \"/no/such\"\n"))
+        .start();
+    site.wp(&["option", "update", "timezone_string", "America/New_York"]);
     let findings = examined(&runner);
+    let fix = "`timezone = \"America/New_York\"` in the [[site]] shop";
+    findings.has("warn", "site shop: time zone", "`schedule` of the site follows Europe/Berlin", fix);
+    findings.has("ok", "site shop: schedule", "\"15 3 * * *\" in the zone Europe/Berlin", "");
+    findings.has("ok", "job export: schedule", "\"15 3 * * *\" in the zone Europe/Berlin, next in ", "");
+    findings.has("fail", "job export: command", "no program no-such-program", "its full path in the [[job]] export");
+    findings.has("fail", "job export: command", "/no/such is no folder", "`mkdir /no/such`");
     findings.has("warn", "config", "`grace` is not longer than `rescan`", "`wp-cron-runner check`");
     runner.rewrite_config(|text| text + "\n[redis]\nurl = \"redis://127.0.0.1:1/3\"\n");
     let findings = examined(&runner);

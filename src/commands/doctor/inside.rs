@@ -6,6 +6,7 @@ use super::{Finding, fail, ok, warn};
 use crate::config::{Site, Trigger};
 use crate::protocol::Examined;
 use crate::protocol::examined::Listed;
+use crate::schedule::Schedule;
 use crate::text;
 
 /// As WordPress itself wants it.
@@ -22,7 +23,7 @@ pub fn findings(site: &Site, examined: &Examined) -> Vec<Finding> {
         others(&name("other runners"), examined),
         cache(&name("object cache"), examined),
         address(&name("address"), site, examined),
-        zone(&name("time zone"), examined),
+        zone(&name("time zone"), site, examined),
     ];
     findings.extend(tables(&name("tables"), examined));
     findings.extend(network(&name("network"), examined));
@@ -230,8 +231,12 @@ fn address(check: &str, site: &Site, examined: &Examined) -> Finding {
     }
 }
 
-fn zone(check: &str, examined: &Examined) -> Finding {
+fn zone(check: &str, configured: &Site, examined: &Examined) -> Finding {
     let site = &examined.site;
+    // In a line such as "*/5 * * * *" no hour is meant.
+    let by_hours =
+        configured.schedule.as_ref().filter(|schedule| schedule.expression().split_whitespace().nth(1) != Some("*"));
+    let other = by_hours.filter(|schedule| !site.zone.is_empty() && schedule.zone_name() != site.zone);
     let found = match site.zone.as_str() {
         "" => format!("WordPress has UTC{:+}", site.gmt_offset),
         zone => format!("WordPress has {zone}"),
@@ -248,6 +253,12 @@ fn zone(check: &str, examined: &Examined) -> Finding {
             format!("{found}, which knows no summer time: daily events move by an hour against the clock on the wall"),
             "the name of a zone",
             "`wp option update timezone_string Europe/Berlin`, with your zone",
+        ),
+        () if other.is_some() => warn(
+            check,
+            format!("{found}; `schedule` of the site follows {}", other.map(Schedule::zone_name).unwrap_or_default()),
+            "the same zone",
+            format!("`timezone = \"{}\"` in the [[site]] {}", text::safe_cut(&site.zone, 60), configured.name),
         ),
         () => ok(check, found),
     }

@@ -25,7 +25,12 @@ fn a_door_that_is_shut_is_explained() {
     // A redirect, as of a www. that is missing; nginx has another name for loopback.
     runner.rewrite_config(|text| text.replace(&url, &format!("{}/wp-content", site.url)));
     let findings = examined(&runner);
-    findings.has("fail", DOOR, "it came through Cloudflare (cf-ray)", "see `url`, `host` and `basic_auth_file`");
+    findings.has(
+        "fail",
+        DOOR,
+        "it came through Cloudflare (cf-ray)",
+        "see `url`, `host`, `ca_file` and `basic_auth_file`",
+    );
     runner.rewrite_config(|text| text.replace(&format!("{url}/wp-content"), &url));
 
     let (key, other) = (runner.home().join("shop.key"), "5".repeat(63) + "6\n");

@@ -111,8 +111,9 @@ fn fix_of(site: &Site, failure: &Failure) -> String {
         (Failure::NotReached(_), Trigger::Http(_)) => {
             format!("`curl -sI {}`: is the web server up, and does the name lead to it?", site.url)
         }
+        (Failure::NotReached(_), _) => format!("see `php`, `wp_cli` and `wp_command` of the [[site]] {name}"),
         (Failure::Misconfigured(_), Trigger::Http(_)) => format!(
-            "see `url`, `host` and `basic_auth_file` of the site, and let POST {} through; `wp-cron-runner plugin install {name}` renews plugin and key",
+            "see `url`, `host`, `ca_file` and `basic_auth_file` of the site, and let POST {} through; `wp-cron-runner plugin install {name}` renews plugin and key",
             site.path_and_query("due")
         ),
         (Failure::Misconfigured(_), _) => {

@@ -33,7 +33,7 @@ impl Receiver {
             for stream in listener.incoming().flatten() {
                 match status {
                     0 => open.push(stream),
-                    _ => answer(stream, status, &noted),
+                    _ => answer(&stream, status, &noted),
                 }
             }
         });
@@ -63,7 +63,7 @@ impl Receiver {
     }
 }
 
-fn answer(stream: TcpStream, status: u16, noted: &Mutex<Vec<Asked>>) {
+fn answer(stream: &TcpStream, status: u16, noted: &Mutex<Vec<Asked>>) {
     let mut reader = BufReader::new(stream.try_clone().expect("a stream"));
     let mut line = String::new();
     if reader.read_line(&mut line).unwrap_or(0) == 0 {
@@ -86,7 +86,8 @@ fn answer(stream: TcpStream, status: u16, noted: &Mutex<Vec<Asked>>) {
     reader.read_exact(&mut body).expect("a body");
     let body = String::from_utf8(body).expect("text");
     noted.lock().expect("the list").push(Asked { method, path, body });
-    let _ = write!(&stream, "HTTP/1.1 {status} X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    let mut out = stream;
+    let _ = write!(out, "HTTP/1.1 {status} X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
 }
 
 const FAST: &str = "every = \"0s\"";

@@ -14,6 +14,7 @@ mod control;
 mod doctor;
 mod faults;
 mod hosts;
+mod import;
 mod jobs;
 mod layers;
 mod limits;

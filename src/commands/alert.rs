@@ -31,9 +31,9 @@ pub async fn test(config: &Config, json: bool) -> Result<u8, Stop> {
         }
     }
     if json {
-        print_json(&list)?
+        print_json(&list)?;
     } else {
-        print(&lines).map(drop)?
+        print(&lines).map(drop)?;
     }
     Ok(code)
 }

@@ -18,8 +18,11 @@ use jiff::tz::TimeZone;
 use crate::schedule::Schedule;
 use crate::text;
 
-pub use call::{Call, WpCron, call, wp_cron};
-pub use read::{of_this_machine, read};
+#[allow(unused_imports, reason = "for whoever needs no more than that")]
+pub use call::wp_cron;
+pub use call::{Call, WpCron, call};
+pub use fetch::fetch;
+pub use read::{again, is_spooled, of_this_machine, read};
 pub use shell::{Part, Redirect, Word, parts};
 
 /// A crontab as it was found.
@@ -129,7 +132,8 @@ fn one(line: &str, is_system: bool) -> Result<Line, String> {
     }
 }
 
-/// `NAME = value`, each of them in quotes or not. None: cron then takes the line for an entry.
+/// `NAME = value`, each of them in quotes or not. None: cron then takes the line for an entry. An empty value without
+/// quotes is cronie's; Debian's cron refuses it.
 fn variable(line: &str) -> Option<(String, String)> {
     let (name, rest) = match line.chars().next() {
         Some(quote @ ('"' | '\'')) => {
@@ -164,6 +168,9 @@ fn entry(line: &str, is_system: bool) -> Result<Entry, String> {
     let fields = if line.starts_with('@') { 1 } else { 5 };
     let (schedule, mut rest) = words(line, fields);
     let schedule = schedule.join(" ");
+    if schedule.starts_with('@') && schedule.contains(|c: char| c.is_ascii_uppercase()) {
+        return Err(format!("cron knows `{}` in small letters alone", text::safe_cut(&schedule, 80)));
+    }
     Schedule::parse(&schedule, TimeZone::UTC).map_err(|wrong| wrong.to_string())?;
     let mut user = None;
     if is_system {

@@ -7,7 +7,6 @@ mod cron_option;
 mod files;
 mod fpm;
 mod inside;
-mod jobs;
 mod machine;
 mod others;
 mod page_load;
@@ -15,7 +14,7 @@ mod site;
 
 use std::path::Path;
 
-use super::diagnose::{self, redis};
+use super::diagnose::{self, jobs, redis};
 use super::finding::{self, Finding, Judgement};
 use super::fpm_pools::{self, Pool};
 use super::{Stop, exit, find};
@@ -54,8 +53,9 @@ async fn everything(config: &Config, only: Option<&str>) -> Vec<Finding> {
     for site in config.sites.iter().filter(|site| only.is_none_or(|only| site.name == only)) {
         findings.extend(site::findings(config, site, &Around { runner, redis_port, pools: &pools }).await);
     }
-    for job in config.jobs.iter().filter(|_| only.is_none()) {
-        findings.extend(jobs::findings(job));
+    if only.is_none() {
+        findings.extend(config.jobs.iter().map(|job| machine::schedule(&job.name, &job.schedule)));
+        findings.extend(jobs::findings(config));
     }
     findings
 }

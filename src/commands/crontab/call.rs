@@ -1,10 +1,15 @@
 //! Does a command line call wp-cron, and of which site? The forms that hosters and handbooks show, behind whatever cron
 //! lines put in front of them: `cd`, `flock`, `nice`, `timeout`, `sudo -u`, a shell.
 
+mod direct;
+mod wrappers;
+
 use std::path::{Path, PathBuf};
 
-use super::fetch::{Fetch, fetch};
+use super::fetch::Fetch;
 use super::shell::{Part, Word, parts};
+use direct::is_wp;
+use wrappers::skip;
 
 /// What a command line calls wp-cron by. A relative path begins at the home of the line's user, where cron starts.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,6 +29,9 @@ pub struct Call {
     pub wp_cron: WpCron,
     /// Of `sudo -u`, `su` and the like.
     pub user: Option<String>,
+    /// The PHP that is named, and WP-CLI's own file, where the line has its path.
+    pub php: Option<String>,
+    pub wp_cli: Option<String>,
     /// Why the line cannot be replaced as a whole by somebody who looks after that site.
     pub obstacle: Option<String>,
     /// Where it fetches: what was said about certificates and redirects.
@@ -31,6 +39,7 @@ pub struct Call {
 }
 
 /// What a command line calls wp-cron by, if it does.
+#[allow(dead_code, reason = "for whoever needs no more than that")]
 pub fn wp_cron(command: &str) -> Option<WpCron> {
     call(command, &[]).map(|call| call.wp_cron)
 }
@@ -43,7 +52,8 @@ pub fn call(command: &str, variables: &[(String, String)]) -> Option<Call> {
     let is_one = line.calls.iter().all(|(other, _)| *other == wp_cron);
     let more = line.others.first().map(|other| format!("it does more than call wp-cron: `{other}`"));
     let several = (!is_one).then(|| "it calls more than one wp-cron; write a line for each".to_string());
-    Some(Call { wp_cron, user: line.user, obstacle: line.obstacle.or(several).or(more), fetch })
+    let (php, wp_cli) = (line.php, line.wp_cli);
+    Some(Call { wp_cron, user: line.user, php, wp_cli, obstacle: line.obstacle.or(several).or(more), fetch })
 }
 
 /// What was understood so far.
@@ -52,6 +62,8 @@ struct Line<'a> {
     variables: &'a [(String, String)],
     folder: Option<Word>,
     user: Option<String>,
+    php: Option<String>,
+    wp_cli: Option<String>,
     calls: Vec<(WpCron, Option<Fetch>)>,
     obstacle: Option<String>,
     others: Vec<String>,
@@ -141,98 +153,6 @@ impl Line<'_> {
         words
     }
 
-    /// What stands in front of the command proper. Nothing is left where a shell was given a text; that has been read then.
-    fn without_wrappers<'w>(&mut self, mut words: &'w [Word], depth: usize) -> &'w [Word] {
-        while let Some((first, rest)) = words.split_first() {
-            words = match base(first) {
-                _ if is_assignment(&first.text) => rest,
-                "env" => after_options(rest, &["-u", "--unset", "-C", "--chdir"]),
-                "nice" => after_options(rest, &["-n", "--adjustment"]),
-                "ionice" => after_options(rest, &["-c", "-n", "--class", "--classdata"]),
-                "nohup" | "setsid" | "time" | "exec" | "command" | "chronic" | "cronic" | "builtin" | "stdbuf" => {
-                    after_options(rest, &[])
-                }
-                "timeout" => skip(after_options(rest, &["-k", "-s", "--kill-after", "--signal"])),
-                "flock" => {
-                    let rest = skip(after_options(rest, &["-w", "-E", "--timeout", "--wait", "--conflict-exit-code"]));
-                    match rest.split_first() {
-                        Some((option, rest)) if matches!(option.text.as_str(), "-c" | "--command") => {
-                            return self.nested(rest.first(), depth);
-                        }
-                        _ => rest,
-                    }
-                }
-                "sudo" | "doas" => self.sudo(rest),
-                "su" | "runuser" => match self.su(rest) {
-                    Ok(rest) => rest,
-                    Err(text) => return self.nested(text, depth),
-                },
-                "xargs" | "parallel" => {
-                    self.hinder("it is a loop: `wp-cron-runner init PATH` looks after all sites of a network");
-                    after_options(rest, &["-I", "-n", "-P", "-L", "-d", "-a", "-s", "-E", "-i"])
-                }
-                "sh" | "bash" | "dash" | "ash" | "zsh" | "ksh" => {
-                    let is_text = |word: &&Word| word.text.starts_with('-') && word.text.ends_with('c');
-                    let Some(at) = rest.iter().position(|word| is_text(&word)) else { return words };
-                    return self.nested(rest.get(at + 1), depth);
-                }
-                _ => return words,
-            };
-        }
-        words
-    }
-
-    fn nested<'w>(&mut self, text: Option<&Word>, depth: usize) -> &'w [Word] {
-        if let Some(text) = text {
-            self.read(&text.text, depth + 1);
-        }
-        &[]
-    }
-
-    fn sudo<'w>(&mut self, words: &'w [Word]) -> &'w [Word] {
-        let options: Vec<&str> = words.iter().map(|word| word.text.as_str()).collect();
-        let user =
-            options.iter().enumerate().take_while(|(_, word)| word.starts_with('-')).find_map(
-                |(at, word)| match *word {
-                    "-u" | "--user" => options.get(at + 1).map(ToString::to_string),
-                    word => word.strip_prefix("--user=").or(word.strip_prefix("-u")).map(ToString::to_string),
-                },
-            );
-        // `-Hu www-data`, and options before it that take a value.
-        let joined = || options.windows(2).find(|pair| matches!(pair, [word, _] if is_joined_user(word)));
-        let joined = joined().and_then(|pair| pair.get(1).map(ToString::to_string));
-        self.user = user.or(joined).or(Some("root".to_string()));
-        let rest =
-            after_options(words, &["-u", "--user", "-g", "--group", "-C", "-h", "-p", "-Hu", "-nu", "-iu", "-Eu"]);
-        rest
-    }
-
-    /// The command, or the text for a shell.
-    fn su<'w>(&mut self, words: &'w [Word]) -> Result<&'w [Word], Option<&'w Word>> {
-        let mut rest = words.iter().enumerate();
-        let (mut user, mut text) = (None, None);
-        while let Some((at, word)) = rest.next() {
-            match word.text.as_str() {
-                "-c" | "--command" => text = rest.next().map(|(_, word)| word),
-                "-u" | "--user" => user = rest.next().map(|(_, word)| word.text.clone()),
-                "-s" | "--shell" | "-g" | "-G" => drop(rest.next()),
-                "--" => return self.as_user(user, words.get(at + 1..).unwrap_or_default()),
-                option if option.starts_with('-') => {}
-                _ if user.is_some() && text.is_none() => {
-                    return self.as_user(user, words.get(at..).unwrap_or_default());
-                }
-                name => user = Some(name.to_string()),
-            }
-        }
-        self.user = user.or(Some("root".to_string()));
-        Err(text)
-    }
-
-    fn as_user<'w>(&mut self, user: Option<String>, rest: &'w [Word]) -> Result<&'w [Word], Option<&'w Word>> {
-        self.user = user.or(Some("root".to_string()));
-        Ok(rest)
-    }
-
     fn elsewhere(&mut self, name: &str, words: &[Word]) {
         let before = self.calls.len();
         for at in 1..words.len() {
@@ -258,78 +178,6 @@ impl Line<'_> {
             Some(first) if is_assignment(&first.text) => skip(words),
             _ => words,
         }
-    }
-
-    /// The call itself, without anything in front.
-    fn direct(&mut self, words: &[Word]) -> bool {
-        let Some(first) = words.first() else { return false };
-        if let Some(mut fetch) = fetch(words) {
-            let Some(at) = fetch.urls.iter().position(|url| url.text.contains("wp-cron.php")) else { return false };
-            let url = fetch.urls.remove(at);
-            if let Some(other) = fetch.urls.first() {
-                self.others.push(other.text.clone());
-            }
-            self.look_at(&url);
-            if let Some(obstacle) = fetch.obstacle.clone() {
-                self.hinder(&obstacle);
-            }
-            let url = if url.text.contains("://") { url.text } else { format!("http://{}", url.text) };
-            self.calls.push((WpCron::Url(url), Some(fetch)));
-            return true;
-        }
-        if is_php(base(first)) {
-            let Some(script) = script(words) else { return false };
-            let Some(script_word) = words.get(script) else { return false };
-            if base(script_word) == "wp-cron.php" {
-                self.look_at(script_word);
-                let file = self.below(Some(script_word));
-                self.calls.push((WpCron::File(PathBuf::from(file.text)), None));
-                return true;
-            }
-            return is_wp(base(script_word)) && self.wp(words.get(script + 1..).unwrap_or_default());
-        }
-        is_wp(base(first)) && self.wp(skip(words))
-    }
-
-    /// `wp ... cron event run --due-now`. Other events than those that are due are no business of wp-cron.
-    fn wp(&mut self, words: &[Word]) -> bool {
-        let plain: Vec<&str> =
-            words.iter().map(|word| word.text.as_str()).filter(|word| !word.starts_with('-')).collect();
-        let has = |option: &str| words.iter().any(|word| word.text == option);
-        let names: Vec<&str> = plain.iter().filter(|word| !word.starts_with('@')).copied().collect();
-        if !matches!(names.as_slice(), ["cron", "event", "run"]) || !has("--due-now") {
-            return false;
-        }
-        let value = |option: &str| words.iter().rev().find_map(|word| word.text.strip_prefix(option));
-        let find = |option: &str| words.iter().rev().find(|word| word.text.starts_with(option));
-        for (option, why) in [
-            ("--ssh", "`--ssh` runs it on another machine: see `wp_command` of [[site]]"),
-            ("--http", "`--http` runs it on another machine"),
-            ("--exclude", "`--exclude` leaves hooks out"),
-            ("--require", "`--require` loads more code"),
-            ("--exec", "`--exec` runs more code"),
-            ("--skip-plugins", "`--skip-plugins` leaves plugins out"),
-            ("--skip-themes", "`--skip-themes` leaves themes out"),
-        ] {
-            if find(option).is_some() {
-                self.hinder(why);
-            }
-        }
-        if plain.len() > names.len() {
-            self.hinder("an alias (`@name`) stands for sites that WP-CLI's own configuration knows");
-        }
-        for word in [find("--path="), find("--url=")].into_iter().flatten() {
-            self.look_at(word);
-        }
-        let named = value("--path=").map(|path| Word { text: path.to_string(), is_exact: true });
-        let folder = match (&named, &self.folder) {
-            (Some(_), _) => Some(self.below(named.as_ref())),
-            (None, folder) => folder.clone(),
-        };
-        let path = folder.map(|folder| PathBuf::from(folder.text));
-        let url = value("--url=").map(str::to_string);
-        self.calls.push((WpCron::WpCli { path, url }, None));
-        true
     }
 
     /// A path as seen from the folder of the last `cd`. What begins with `~` begins at home.
@@ -379,53 +227,4 @@ fn is_assignment(text: &str) -> bool {
     !name.is_empty()
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
         && !name.starts_with(|c: char| c.is_ascii_digit())
-}
-
-fn is_joined_user(word: &str) -> bool {
-    word.len() > 2 && word.starts_with('-') && !word.starts_with("--") && word.ends_with('u')
-}
-
-/// `php`, `php8.2`, `php82`, `php-cli`, `ea-php81`, `php8.1-cli`, `lsphp`
-fn is_php(name: &str) -> bool {
-    let name = name.strip_prefix("ea-").unwrap_or(name);
-    let name = name.strip_prefix("ls").unwrap_or(name);
-    let rest = name.strip_prefix("php").map(|rest| rest.trim_start_matches('-'));
-    let rest = rest.map(|rest| rest.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.'));
-    matches!(rest.map(|rest| rest.trim_start_matches('-')), Some("" | "cli" | "cgi"))
-}
-
-fn is_wp(name: &str) -> bool {
-    matches!(name, "wp" | "wp-cli" | "wp-cli.phar" | "wp.phar" | "wpcli")
-}
-
-/// The number of the word that names the script. The words after it are the script's.
-fn script(words: &[Word]) -> Option<usize> {
-    let mut at = 1;
-    while let Some(word) = words.get(at) {
-        match word.text.as_str() {
-            "-f" | "--file" | "--" => return Some(at + 1),
-            "-r" | "-R" | "-S" | "-i" | "-m" | "-v" => return None,
-            "-c" | "-d" | "-z" | "-t" => at += 2,
-            option if option.starts_with('-') => at += 1,
-            _ => return Some(at),
-        }
-    }
-    None
-}
-
-fn skip(words: &[Word]) -> &[Word] {
-    words.get(1..).unwrap_or_default()
-}
-
-/// What follows the options. Those of `valued` have a word of their own for their value.
-fn after_options<'w>(mut words: &'w [Word], valued: &[&str]) -> &'w [Word] {
-    while let Some((first, rest)) = words.split_first() {
-        words = match first.text.as_str() {
-            "--" => return rest,
-            option if valued.contains(&option) => skip(rest),
-            option if option.starts_with('-') => rest,
-            _ => return words,
-        };
-    }
-    words
 }

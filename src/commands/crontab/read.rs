@@ -59,7 +59,21 @@ pub fn of_this_machine(root: &Path) -> (Vec<Crontab>, Vec<(PathBuf, String)>) {
 /// A file that somebody names.
 pub fn read(path: &Path, owner: Option<String>) -> Result<Crontab, String> {
     let text = text(open(path, OFlags::empty())?)?;
+    let text = if is_spooled(path) { without_header(&text).to_string() } else { text };
     Ok(Crontab { path: path.to_path_buf(), owner, text })
+}
+
+/// The text as it is now.
+pub fn again(crontab: &Crontab) -> Result<String, String> {
+    match read(&crontab.path, None) {
+        Err(_) if is_spooled(&crontab.path) && !super::super::is_root() => own().map(Option::unwrap_or_default),
+        read => read.map(|crontab| crontab.text),
+    }
+}
+
+/// A user's, which crontab(1) changes.
+pub fn is_spooled(path: &Path) -> bool {
+    path.starts_with("/var/spool/cron")
 }
 
 /// cron(8) reads no other names in /etc/cron.d: no dots, so that what a package manager leaves there stays unread.

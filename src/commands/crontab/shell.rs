@@ -125,8 +125,9 @@ impl Lexer<'_> {
                 }
                 '$' | '`' => self.expansion(&mut word, false)?,
                 '*' | '?' | '[' | '{' | '}' | '~' => {
-                    // `{}` is xargs's, and no pattern.
-                    word.is_exact &= c == '~' || self.rest.starts_with("{}") || word.text.ends_with('{');
+                    // `{}` is xargs's, and no pattern; nor does a file have the name of an address.
+                    let is_address = c == '?' && word.text.contains("://");
+                    word.is_exact &= c == '~' || is_address || self.rest.starts_with("{}") || word.text.ends_with('{');
                     word.text.push(c);
                     self.next();
                 }

@@ -98,6 +98,7 @@ fn what_cron_would_not_run_has_its_reason() {
         ("* * * *", false, "five fields"),
         ("* * * * *", false, "nothing follows the times"),
         ("@daily", false, "nothing follows the times"),
+        ("@Daily x", false, "small letters"),
         ("@every_minute x", false, "one of @reboot"),
         ("0 0 30 2 * x", false, "never comes"),
         ("-*/5 * * * * x", false, "SUSE"),

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 
 use super::{Finding, INIT, ok, warn};
 use crate::api::client;
+use crate::clock;
 use crate::commands::{fpm_pools, is_root, owner};
 use crate::config::Config;
-use crate::schedule;
+use crate::schedule::{self, Schedule};
 
 /// Who the runner is: whoever asks, or, where root asks, whoever the state directory belongs to.
 pub fn runner_user(config: &Config) -> Option<u32> {
@@ -67,6 +68,18 @@ pub fn time_zone() -> Finding {
     let zone = schedule::zone(None).unwrap_or(jiff::tz::TimeZone::UTC);
     // /etc/localtime may be a copied file, which does not say its name.
     ok("time zone", format!("this machine has {}", zone.iana_name().unwrap_or("a zone without a name")))
+}
+
+pub fn schedule(job: &str, schedule: &Schedule) -> Finding {
+    let (now_ms, zone) = (clock::now_ms(), schedule.zone_name());
+    let found = match schedule.next_after(now_ms) {
+        Some(fire) => {
+            let wait = clock::span(fire.at_ms.saturating_sub(now_ms));
+            format!("\"{}\" in the zone {zone}, next in {wait}", schedule.expression())
+        }
+        None => schedule.expression().to_string(),
+    };
+    ok(&format!("job {job}: schedule"), found)
 }
 
 /// Where there is no configuration that would name one.

@@ -6,12 +6,14 @@
 //! seconds.
 
 pub mod answers;
+pub mod examined;
 pub mod frames;
 pub mod refusal;
 pub mod requests;
 pub mod signature;
 
 pub use answers::*;
+pub use examined::Examined;
 pub use refusal::Refusal;
 pub use requests::*;
 

@@ -9,7 +9,7 @@ use std::fs;
 use crate::support::{Site, account};
 
 /// Another line of wp-config.php, before the site's first call.
-fn reconfigure(site: &Site, constant: &str, value: &str) {
+pub fn reconfigure(site: &Site, constant: &str, value: &str) {
     let file = site.path.join("wp-config.php");
     let text = fs::read_to_string(&file).expect("wp-config.php");
     let changed: Vec<String> = text

@@ -11,6 +11,7 @@ mod calls;
 mod claims;
 mod commands;
 mod control;
+mod doctor;
 mod faults;
 mod hosts;
 mod import;

@@ -1,7 +1,7 @@
 //! `check`: the configuration alone, and with `--connect` what it names.
 
-mod jobs;
-mod redis;
+pub mod jobs;
+pub mod redis;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -35,7 +35,7 @@ pub async fn check(path: &Path, connect: bool, json: bool) -> Result<u8, Stop> {
     Ok(findings.iter().map(|finding| finding.code).max().unwrap_or(exit::FINE))
 }
 
-fn count(config: &Config) -> String {
+pub fn count(config: &Config) -> String {
     let sites = match config.sites.len() {
         1 => "1 site".to_string(),
         many => format!("{many} sites"),
@@ -47,7 +47,7 @@ fn count(config: &Config) -> String {
     }
 }
 
-fn refused_findings(refused: &Refused) -> Vec<Finding> {
+pub fn refused_findings(refused: &Refused) -> Vec<Finding> {
     let finding = |problem: &config::problem::Problem| {
         let level = if problem.level == Level::Error { Judgement::Fail } else { Judgement::Warn };
         let found = format!("{}: {}", refused.place(problem), problem.message);
@@ -95,13 +95,13 @@ async fn connect_all(config: &Config) -> Vec<Finding> {
 }
 
 /// Only wp-cron.php itself could be asked, and it would run what is due.
-fn without_plugin(name: &str, site: &Site) -> Finding {
+pub fn without_plugin(name: &str, site: &Site) -> Finding {
     let found = format!("is not asked, since that would run what is due; {}", wp_cron_php::unknown(site));
     let fix = format!("install the plugin where that can be done, or see `wp-cron-runner trigger {}`", site.name);
     Finding::new(name, Judgement::Warn, found).expecting("another trigger than wp-cron.php", fix)
 }
 
-fn root_finding(site: &Site) -> Option<Finding> {
+pub fn root_finding(site: &Site) -> Option<Finding> {
     let path = site.path.as_ref()?;
     let missing = !path.join("wp-load.php").is_file();
     missing.then(|| {

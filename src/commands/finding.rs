@@ -53,7 +53,7 @@ fn line(finding: &Finding) -> String {
     let mut line = format!("{level}  {}: {}", finding.check, text::safe_cut(&finding.found, 5000));
     for (word, text) in [("expected", &finding.expected), ("do", &finding.fix)] {
         if !text.is_empty() {
-            line += &format!("; {word}: {text}");
+            line += &format!("; {word}: {}", text::safe_cut(text, 5000));
         }
     }
     line + "\n"

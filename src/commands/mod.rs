@@ -6,6 +6,7 @@ mod crontab;
 pub mod diagnose;
 pub mod doctor;
 mod finding;
+mod fpm_pools;
 pub mod import;
 pub mod init;
 pub mod next;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::Refusal;
+use super::{Examined, Refusal};
 use crate::outcome::{Outcome, Then};
 
 /// One line of an answer.
@@ -26,6 +26,7 @@ pub enum Frame {
     Done(Done),
     Inspect(Box<Inspected>),
     Ended(Ended),
+    Doctor(Box<Examined>),
     Error(Refusal),
     #[serde(other)]
     Unknown,

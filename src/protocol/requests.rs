@@ -9,6 +9,7 @@ pub enum Call {
     Inspect,
     Settle,
     End,
+    Doctor,
 }
 
 impl Call {
@@ -19,6 +20,7 @@ impl Call {
             Self::Inspect => "inspect",
             Self::Settle => "settle",
             Self::End => "end",
+            Self::Doctor => "doctor",
         }
     }
 }
@@ -40,6 +42,13 @@ pub struct DueBody {
     /// The runner asks again within this time; silence beyond it means that the runner is gone.
     pub expect_ms: i64,
     pub list: bool,
+}
+
+/// For `doctor`: it asks nothing but who calls.
+#[derive(Debug, Serialize)]
+pub struct DoctorBody {
+    #[serde(flatten)]
+    pub caller: Caller,
 }
 
 #[derive(Debug, Serialize)]

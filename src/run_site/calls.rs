@@ -8,12 +8,16 @@ use crate::config::Site;
 use crate::lease::redis::Member;
 use crate::outcome::Failure;
 use crate::protocol::signature::random_hex;
-use crate::protocol::{Call, Caller, Due, DueBody, Ended, Event, Frame, Inspected, RunIdBody, SettleBody, Settled};
+use crate::protocol::{
+    Call, Caller, DoctorBody, Due, DueBody, Ended, Event, Examined, Frame, Inspected, RunIdBody, SettleBody, Settled,
+};
 use crate::site::Seen;
 use crate::trigger::worker::Worker;
 use crate::trigger::{Reply, Trigger};
 
 const LOOK_LIMIT: Duration = Duration::from_secs(15);
+/// All of WordPress is loaded, and the whole timetable walked through.
+const DOCTOR_LIMIT: Duration = Duration::from_secs(60);
 const SETTLE_LIMIT: Duration = Duration::from_secs(30);
 /// TERM, ten seconds, KILL, and a little.
 const END_LIMIT: Duration = Duration::from_secs(20);
@@ -156,6 +160,15 @@ impl Calls {
         let body = RunIdBody { caller: self.caller(install), epoch: Some(epoch), run: run.to_string() };
         self.trigger.ask(Call::Inspect, &body, LOOK_LIMIT).await?.take(|frame| match frame {
             Frame::Inspect(inspected) => Some(*inspected),
+            _ => None,
+        })
+    }
+
+    /// What the site says of itself, from inside. Nothing there is changed.
+    pub async fn examine(&self, install: Option<&str>) -> Result<Examined, Failure> {
+        let body = DoctorBody { caller: self.caller(install) };
+        self.trigger.ask(Call::Doctor, &body, DOCTOR_LIMIT).await?.take(|frame| match frame {
+            Frame::Doctor(examined) => Some(*examined),
             _ => None,
         })
     }

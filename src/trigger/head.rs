@@ -19,6 +19,8 @@ pub struct Head {
     pub location: Option<String>,
     pub retry_after_s: Option<u64>,
     pub asks_for_password: bool,
+    /// What stands between us and the site, as its headers tell.
+    pub through: Vec<String>,
 }
 
 impl Head {
@@ -28,6 +30,11 @@ impl Head {
             "location" => self.location = Some(value.to_string()),
             "retry-after" => self.retry_after_s = value.trim().parse().ok().or(Some(60)),
             "www-authenticate" => self.asks_for_password = true,
+            "cf-ray" => self.through.push("Cloudflare (cf-ray)".into()),
+            "x-sucuri-id" => self.through.push("Sucuri (x-sucuri-id)".into()),
+            "x-varnish" | "x-cache" | "via" => {
+                self.through.push(format!("{}: {}", name.to_ascii_lowercase(), text::safe_cut(value.trim(), 60)));
+            }
             // CGI's way to say the status.
             "status" => {
                 if let Some(status) = value.trim().get(..3).and_then(|code| code.parse().ok()) {
@@ -61,7 +68,13 @@ impl Head {
         if let 502 | 504 | 524 = self.status {
             return EndOfStream::Gateway { status: self.status };
         }
-        EndOfStream::Nothing(self.failure(beginning, stderr))
+        let failure = match self.failure(beginning, stderr) {
+            Failure::Misconfigured(why) if !self.through.is_empty() => {
+                Failure::Misconfigured(format!("{why}; it came through {}", self.through.join(", ")))
+            }
+            failure => failure,
+        };
+        EndOfStream::Nothing(failure)
     }
 
     /// Why the plugin did not answer.

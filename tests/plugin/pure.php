@@ -28,7 +28,7 @@ function get_current_blog_id(): int {
 define( 'WEEK_IN_SECONDS', 604800 );
 define( 'HOUR_IN_SECONDS', 3600 );
 $plugin = __DIR__ . '/../../wp-plugin';
-foreach ( array( 'settings', 'protocol', 'connection', 'process', 'locks', 'cron-option', 'write-lock', 'merge', 'journal', 'owner', 'claim', 'ends', 'settle', 'notice', 'page-load-cron', 'bootstrap', 'execute', 'object-cache' ) as $file ) {
+foreach ( array( 'settings', 'protocol', 'connection', 'process', 'locks', 'cron-option', 'write-lock', 'merge', 'journal', 'owner', 'claim', 'ends', 'settle', 'notice', 'page-load-cron', 'bootstrap', 'execute', 'object-cache', 'doctor' ) as $file ) {
 	require "$plugin/src/$file.php";
 }
 
@@ -48,6 +48,11 @@ function event( $schedule = false, ?int $interval = null, array $args = array() 
 	$event = array( 'schedule' => $schedule, 'args' => $args );
 	return null === $interval ? $event : $event + array( 'interval' => $interval );
 }
+
+// --- What doctor tells. ---
+same( 'a long list is cut and counted', array( 'count' => 12, 'first' => range( 1, 10 ) ), some( range( 1, 12 ) ) );
+same( 'names that are numbers stay text', array( array( '123', '2' ) ), pairs( array( '123' => 2 ) ) );
+same( 'a long name is cut', 200, strlen( pairs( array( str_repeat( 'x', 900 ) => 1 ) )[0][0] ) );
 
 // --- The command line's door. ---
 define( 'ABSPATH', sys_get_temp_dir() . '/' );

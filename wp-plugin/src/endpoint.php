@@ -13,7 +13,7 @@ namespace WP_Cron_Runner;
 
 /** Calls that need no plugin and no theme. */
 const SHORT_CALLS = array( 'due', 'inspect', 'end' );
-const FULL_CALLS  = array( 'run', 'settle' );
+const FULL_CALLS  = array( 'run', 'settle', 'doctor' );
 /** Whether a process lives may be asked, and one be ended, also while the site is updated. The front door is core's, and shut. */
 const CALLS_AT_ANY_TIME = array( 'inspect', 'end' );
 
@@ -180,6 +180,9 @@ function accept_call(): void {
  */
 function answer( array $signed, string $call, string $body ): void {
 	require_once __DIR__ . '/calls.php';
+	if ( 'doctor' === $call ) {
+		require_once __DIR__ . '/doctor.php';
+	}
 	while ( ob_get_level() > 0 && ob_end_clean() ) {
 		continue;
 	}
@@ -194,7 +197,7 @@ function answer( array $signed, string $call, string $body ): void {
 	$ask    = json_decode( $body, true );
 	check_call( $frames, $signed, $call, $body, $ask );
 	try {
-		$answers = array( 'due' => 'answer_due', 'inspect' => 'answer_inspect', 'end' => 'answer_end', 'settle' => 'answer_settle', 'run' => 'answer_run' );
+		$answers = array( 'due' => 'answer_due', 'inspect' => 'answer_inspect', 'end' => 'answer_end', 'settle' => 'answer_settle', 'run' => 'answer_run', 'doctor' => 'answer_doctor' );
 		call_user_func( __NAMESPACE__ . '\\' . $answers[ $call ], $frames, $ask, $signed['nonce'] );
 	} catch ( Refused $e ) {
 		$frames->refuse( $e->status, $e->error, $e->more );
@@ -222,7 +225,7 @@ function check_call( Frames $frames, array $signed, string $call, string $body, 
 		$frames->refuse( 401, 'E_CLOCK', array( 'server_ms' => now_ms(), 'message' => 'the clocks differ by ' . round( abs( now_ms() - $signed['ts'] ) / 1000 ) . ' s' ) );
 	}
 	if ( ! is_array( $ask ) || '{' !== substr( ltrim( $body ), 0, 1 ) || ! in_array( $call, array_merge( SHORT_CALLS, FULL_CALLS ), true ) ) {
-		$frames->refuse( 400, 'E_BAD', array( 'message' => 'expected one of the calls due, run, inspect, settle, end with a JSON object' ) );
+		$frames->refuse( 400, 'E_BAD', array( 'message' => 'expected one of the calls due, run, inspect, settle, end, doctor with a JSON object' ) );
 	}
 	$wrong = wrong_field( $ask );
 	if ( null !== $wrong ) {

@@ -121,7 +121,7 @@ final class Frames {
 	 * Sends one frame at once.
 	 */
 	public function send( array $frame ): void {
-		if ( in_array( $frame['t'], array( 'due', 'settled', 'done', 'inspect', 'ended', 'error' ), true ) ) {
+		if ( in_array( $frame['t'], array( 'due', 'settled', 'done', 'inspect', 'ended', 'doctor', 'error' ), true ) ) {
 			$frame['php_ms'] = round( ( hrtime( true ) - $this->begun ) / 1e6, 2 );
 		}
 		$json = (string) json_encode( $frame, JSON_INVALID_UTF8_SUBSTITUTE | JSON_UNESCAPED_SLASHES | JSON_PARTIAL_OUTPUT_ON_ERROR ); // phpcs:ignore WordPress.WP.AlternativeFunctions.json_encode_json_encode -- also without WordPress.

@@ -27,7 +27,7 @@ fn files(root: &Path) -> BTreeMap<String, Vec<u8>> {
 }
 
 /// Options (but for what changes by itself), tables, and the events of the `cron` option.
-fn database(site: &Site) -> (Vec<String>, Vec<String>, serde_json::Value) {
+pub fn database(site: &Site) -> (Vec<String>, Vec<String>, serde_json::Value) {
     let list = |query: &str| -> Vec<String> {
         site.sql(query).into_iter().filter_map(|row| row.into_iter().next().flatten()).collect()
     };

@@ -5,6 +5,8 @@ pub mod control;
 pub mod diagnose;
 pub mod doctor;
 mod finding;
+#[allow(dead_code, reason = "for `doctor` and `init`")]
+mod fpm_pools;
 pub mod import;
 pub mod init;
 pub mod next;

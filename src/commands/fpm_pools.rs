@@ -242,7 +242,7 @@ mod tests {
              php_admin_value[disable_functions] = 'exec; system'\n[no-listen]\nuser = x\n",
         );
         write(&www.with_file_name("other.conf.bak"), "[other]\nlisten = 9000\n");
-        assert_eq!(usual(folder.path()), [main.clone()]);
+        assert_eq!(usual(folder.path()), std::slice::from_ref(&main));
         let pools = pools_of(&main, false);
         assert_eq!(pools.len(), 1, "{pools:?}");
         let pool = &pools[0];

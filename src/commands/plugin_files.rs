@@ -2,10 +2,11 @@
 
 use std::fs::{self, DirBuilder};
 use std::io::{self, Write};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use super::owner;
+use crate::config::wp_content::wp_content;
 
 const FILES: &[(&str, &[u8])] = &include!(concat!(env!("OUT_DIR"), "/plugin_files.rs"));
 
@@ -29,7 +30,7 @@ pub struct Place {
 impl Place {
     /// None where this is no WordPress.
     pub fn of(path: &Path) -> Option<Self> {
-        let content = path.join("wp-content");
+        let content = wp_content(path);
         (path.join("wp-load.php").is_file() && content.is_dir()).then_some(Self { content })
     }
 
@@ -69,6 +70,17 @@ impl Place {
         let text = main.into_iter().find_map(|file| fs::read_to_string(file).ok())?;
         let line = text.lines().find_map(|line| line.trim_start_matches([' ', '*']).strip_prefix("Version:"));
         line.map(|version| version.trim().to_string())
+    }
+
+    /// What `install` writes, each file with its mode and its size.
+    pub fn sentences(&self) -> Vec<String> {
+        let home = self.home();
+        let whose = owner::metadata(&home).map_or_else(|_| "its owner".to_string(), |found| owner::name(found.uid()));
+        let file = |path: PathBuf, size: usize| format!("file {} (mode 0644, {whose}): {size} bytes", path.display());
+        let mut lines = vec![format!("plugin {}, which this program brings:", env!("CARGO_PKG_VERSION"))];
+        lines.extend(FILES.iter().map(|(name, bytes)| file(self.folder().join(name), bytes.len())));
+        lines.push(file(self.loader(), LOADER.len()));
+        lines
     }
 
     /// The folder that is written in: what is below it belongs to its owner, root or not.

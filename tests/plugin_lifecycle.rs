@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::support::{Runner, Site, secs, wait_for};
 
 /// Every file below wp-content and wp-config.php, with its content; what WordPress itself writes while it runs is left out.
-fn files(root: &Path) -> BTreeMap<String, Vec<u8>> {
+pub fn files(root: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut found = BTreeMap::new();
     let mut folders = vec![root.join("wp-content")];
     found.insert("wp-config.php".to_owned(), std::fs::read(root.join("wp-config.php")).expect("wp-config.php"));
@@ -27,7 +27,7 @@ fn files(root: &Path) -> BTreeMap<String, Vec<u8>> {
 }
 
 /// Options (but for what changes by itself), tables, and the events of the `cron` option.
-fn database(site: &Site) -> (Vec<String>, Vec<String>, serde_json::Value) {
+pub fn database(site: &Site) -> (Vec<String>, Vec<String>, serde_json::Value) {
     let list = |query: &str| -> Vec<String> {
         site.sql(query).into_iter().filter_map(|row| row.into_iter().next().flatten()).collect()
     };

@@ -12,6 +12,7 @@ mod commands;
 mod control;
 mod faults;
 mod hosts;
+mod init;
 mod layers;
 mod limits;
 mod locks;

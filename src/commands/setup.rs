@@ -19,6 +19,7 @@ use crate::api::client;
 use crate::config::{Config, Site, secret};
 use crate::history::sqlite::History;
 use crate::outcome::Failure;
+use crate::protocol::Open;
 use crate::protocol::signature::{Key, random_hex};
 use crate::run_site::calls::{Looked, Settle};
 
@@ -46,17 +47,44 @@ fn io_stop(what: &str, path: &Path, error: &io::Error) -> Stop {
 }
 
 pub async fn install(config: &Config, name: &str, json: bool) -> Result<u8, Stop> {
-    let site = find(config, name)?;
-    let (path, place) = place(site)?;
     let mut done = Vec::new();
-    let keys = make_key(config, site, &mut done)?;
+    let installed = put_in(config, find(config, name)?, &mut done).await;
+    let looked = match installed {
+        Ok(looked) => looked,
+        Err(stop) => {
+            if !json {
+                print(&done.iter().map(|line| format!("{line}\n")).collect::<String>())?;
+            }
+            return Err(stop);
+        }
+    };
+    if json {
+        print_json(&json!({"site": name, "changed": done, "install": looked.due.install, "plugin": looked.due.plugin,
+            "php": looked.due.php, "wp": looked.due.wp, "due": looked.due.due}))?;
+        return Ok(exit::FINE);
+    }
+    if done.is_empty() {
+        done.push("nothing to change".into());
+    }
+    done.push(answer(name, &looked));
+    print(&format!("{}\n", done.join("\n")))?;
+    Ok(exit::FINE)
+}
+
+pub fn answer(name: &str, looked: &Looked) -> String {
+    let due = &looked.due;
+    format!("site {name} answers: plugin {}, WordPress {}, PHP {}, {} events due", due.plugin, due.wp, due.php, due.due)
+}
+
+/// Key, plugin and block, each where it is missing; then one signed call.
+pub async fn put_in(config: &Config, site: &Arc<Site>, done: &mut Vec<String>) -> Result<Looked, Stop> {
+    let (path, place) = place(site)?;
+    let keys = make_key(config, site, done)?;
     if place.install().map_err(|error| io_stop("write", &place.folder(), &error))? {
         done.push(format!("plugin {} copied to {}", env!("CARGO_PKG_VERSION"), place.folder().display()));
     }
-    let by_hand = write_block(site, &path, &keys, &mut done)?;
-    if let Some(by_hand) = &by_hand {
-        print(&format!("{}\n", done.join("\n")))?;
-        return Err(Stop::new(exit::CONFIGURATION, by_hand.clone()));
+    if let Some(by_hand) = write_block(site, &path, &keys, done)? {
+        return Err(Stop::new(exit::CONFIGURATION, by_hand));
     }
     let site = Arc::new(Site { keys, ..Site::clone(site) });
     let looked = look_patiently(&site).await.map_err(|failure| {
@@ -69,20 +97,7 @@ pub async fn install(config: &Config, name: &str, json: bool) -> Result<u8, Stop
     if let Some(peers) = Peers::of(config) {
         peers.pin(&site.name, &looked.due.install).await;
     }
-    if json {
-        print_json(&json!({"site": name, "changed": done, "install": looked.due.install, "plugin": looked.due.plugin,
-            "php": looked.due.php, "wp": looked.due.wp, "due": looked.due.due}))?;
-        return Ok(exit::FINE);
-    }
-    if done.is_empty() {
-        done.push("nothing to change".into());
-    }
-    done.push(format!(
-        "site {name} answers: plugin {}, WordPress {}, PHP {}, {} events due",
-        looked.due.plugin, looked.due.wp, looked.due.php, looked.due.due
-    ));
-    print(&format!("{}\n", done.join("\n")))?;
-    Ok(exit::FINE)
+    Ok(looked)
 }
 
 /// The key that is there, or a new one in a file that the runner can read.
@@ -187,30 +202,10 @@ fn in_history(config: &Config, write: impl FnOnce(&History) + Send) {
 
 pub async fn remove(config: &Config, name: &str, force: bool, json: bool) -> Result<u8, Stop> {
     let site = find(config, name)?;
-    let (path, place) = place(site)?;
-    if client::looks_after(config.runner.listen, name).await {
-        let next = format!(
-            "stop it, or take the site out of {} and reload it (SIGHUP); nothing was changed",
-            config.path.display()
-        );
-        return Err(Stop::new(exit::LATER, format!("a runner looks after site `{name}`")).next(next));
-    }
+    place(site)?;
+    nobody_looks_after(config, name).await?;
     let mut done = Vec::new();
-    let normal = Some(place.normal_folder()).filter(|folder| folder.is_dir());
-    if !site.keys.is_empty() && (place.is_installed() || normal.is_some()) {
-        match uninstall_state(config, site, force).await {
-            Ok(()) => done.push("the plugin's tables and options are gone".to_string()),
-            Err(stop) if force => done.push(format!("tables and options may be left: {}", stop.failed)),
-            Err(stop) => return Err(stop),
-        }
-    }
-    take_out(config, site, &path, &place, &mut done)?;
-    let remaining = normal.map(|folder| {
-        let shown = folder.display();
-        format!(
-            "deactivate the plugin WP Cron Runner in wp-admin and delete it there: {shown} came from a zip, and stays"
-        )
-    });
+    let remaining = take_away(config, site, force, &mut done).await?;
     if json {
         print_json(&json!({"site": name, "changed": done, "remaining": remaining}))?;
         return Ok(exit::FINE);
@@ -223,29 +218,110 @@ pub async fn remove(config: &Config, name: &str, force: bool, json: bool) -> Res
     Ok(exit::FINE)
 }
 
+pub async fn nobody_looks_after(config: &Config, name: &str) -> Result<(), Stop> {
+    if client::looks_after(config.runner.listen, name).await {
+        let next = format!(
+            "stop it, or take the site out of {} and reload it (SIGHUP); nothing was changed",
+            config.path.display()
+        );
+        return Err(Stop::new(exit::LATER, format!("a runner looks after site `{name}`")).next(next));
+    }
+    Ok(())
+}
+
+/// Whether the plugin there can be asked to take its own traces out.
+fn can_be_asked(site: &Site, place: &Place) -> bool {
+    !site.keys.is_empty() && (place.is_installed() || place.normal_folder().is_dir())
+}
+
+/// Plugin, tables, block and key. Gives the step that remains, where one does.
+pub async fn take_away(
+    config: &Config,
+    site: &Arc<Site>,
+    force: bool,
+    done: &mut Vec<String>,
+) -> Result<Option<String>, Stop> {
+    let (path, place) = place(site)?;
+    let normal = Some(place.normal_folder()).filter(|folder| folder.is_dir());
+    if can_be_asked(site, &place) {
+        match uninstall_state(config, site, force).await {
+            Ok(()) => done.push("the plugin's tables and options are gone".to_string()),
+            Err(stop) if force => done.push(format!("tables and options may be left: {}", stop.failed)),
+            Err(stop) => return Err(stop),
+        }
+    }
+    take_out(config, site, &path, &place, done)?;
+    Ok(normal.map(|folder| {
+        let shown = folder.display();
+        format!(
+            "deactivate the plugin WP Cron Runner in wp-admin and delete it there: {shown} came from a zip, and stays"
+        )
+    }))
+}
+
+fn not_removed(name: &str, failure: &Failure) -> Stop {
+    let next = format!(
+        "{}; nothing was removed; `wp-cron-runner plugin remove {name} --force` removes the files all the same",
+        failure.advice()
+    );
+    Stop::site(name, failure).next(next)
+}
+
+/// Refuses where runs are held that would be forgotten. Changes nothing.
+pub async fn nothing_is_held(config: &Config, site: &Arc<Site>) -> Result<(), Stop> {
+    if !can_be_asked(site, &place(site)?.1) {
+        return Ok(());
+    }
+    let install = pinned_install(config, &site.name);
+    let looked = calls(site, &visitor())?.look(install.as_deref(), false).await;
+    let looked = looked.map_err(|failure| not_removed(&site.name, &failure))?;
+    refuse_held(&site.name, looked.due.held)
+}
+
+/// Refuses where an event runs. Those whose process is gone are settled by that.
+pub async fn nothing_runs(config: &Config, site: &Arc<Site>) -> Result<(), Stop> {
+    if !can_be_asked(site, &place(site)?.1) {
+        return Ok(());
+    }
+    let install = pinned_install(config, &site.name);
+    let take = Settle { take: true, ..Settle::default() };
+    let taken = calls(site, &runner(config))?.settle(install.as_deref(), take).await;
+    let (taken, _) = taken.map_err(|failure| not_removed(&site.name, &failure))?;
+    refuse_running(&site.name, taken.open.first())
+}
+
+fn refuse_running(name: &str, open: Option<&Open>) -> Result<(), Stop> {
+    let Some(open) = open else { return Ok(()) };
+    let hook = crate::text::safe(&open.hook);
+    let failed = format!("site `{name}` still runs {hook}; nothing was removed");
+    Err(Stop::new(exit::LATER, failed).next("wait until it has ended"))
+}
+
+fn refuse_held(name: &str, held: u64) -> Result<(), Stop> {
+    if held == 0 {
+        return Ok(());
+    }
+    let failed = format!("site `{name}` holds {held} runs that would be forgotten; nothing was removed");
+    let next = format!(
+        "see `wp-cron-runner history {name} --held`, then `wp-cron-runner requeue RUN` or `wp-cron-runner drop RUN` for each; or \
+         `wp-cron-runner plugin remove {name} --force`"
+    );
+    Err(Stop::new(exit::FAILED, failed).next(next))
+}
+
 /// Lets the plugin take its own traces out, where nothing would be lost by that.
 async fn uninstall_state(config: &Config, site: &Arc<Site>, force: bool) -> Result<(), Stop> {
     let name = &site.name;
     let install = pinned_install(config, name);
     let (install, calls) = (install.as_deref(), calls(site, &runner(config))?);
-    let stop = |failure: Failure| {
-        let next = format!("{}; nothing was removed; --force removes the files all the same", failure.advice());
-        Stop::site(name, &failure).next(next)
-    };
+    let stop = |failure: Failure| not_removed(name, &failure);
     let looked = calls.look(install, false).await.map_err(stop)?;
-    if looked.due.held > 0 && !force {
-        let failed =
-            format!("site `{name}` holds {} runs that would be forgotten; nothing was removed", looked.due.held);
-        let next = format!(
-            "see `wp-cron-runner history {name} --held`, then `wp-cron-runner requeue RUN` or `wp-cron-runner drop RUN` for each; or --force"
-        );
-        return Err(Stop::new(exit::FAILED, failed).next(next));
+    if !force {
+        refuse_held(name, looked.due.held)?;
     }
     let (taken, _) = calls.settle(install, Settle { take: true, ..Settle::default() }).await.map_err(stop)?;
-    if let (Some(open), false) = (taken.open.first(), force) {
-        let hook = crate::text::safe(&open.hook);
-        let failed = format!("site `{name}` still runs {hook}; nothing was removed");
-        return Err(Stop::new(exit::LATER, failed).next("wait until it has ended"));
+    if !force {
+        refuse_running(name, taken.open.first())?;
     }
     let what = Settle { epoch: Some(taken.epoch), uninstall: true, ..Settle::default() };
     calls.settle(install, what).await.map(|_| ()).map_err(stop)

@@ -1,16 +1,19 @@
 //! `init` and `uninstall` on a server where a site is and nothing of ours.
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+mod kinds;
+mod refusals;
 
-use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::json;
 
 use crate::plugin_lifecycle::database;
-use crate::support::account::{self, command_as, give_to, is_root};
-use crate::support::runner::Said;
+use crate::support::account::{self, is_root, succeed};
 use crate::support::{Runner, Site, secs, wait_for};
 
 /// Everything below a folder: mode, owner, and content but for what a database writes while it runs.
@@ -33,21 +36,20 @@ fn tree(folder: &Path) -> BTreeMap<PathBuf, String> {
             }
             let is_plain = metadata.is_file() && !name.contains(".ht.sqlite");
             let content = if is_plain { fs::read(&path).expect("a file") } else { Vec::new() };
-            found.insert(path, format!("{own} {}", ring_hash(&content)));
+            found.insert(path, format!("{own} {}", hash(&content)));
         }
     }
     found
 }
 
-fn ring_hash(bytes: &[u8]) -> String {
-    use std::hash::{DefaultHasher, Hash, Hasher};
+fn hash(bytes: &[u8]) -> String {
     let mut hasher = DefaultHasher::new();
     bytes.hash(&mut hasher);
     format!("{} {:x}", bytes.len(), hasher.finish())
 }
 
 fn differences(before: &BTreeMap<PathBuf, String>, after: &BTreeMap<PathBuf, String>) -> Vec<String> {
-    let paths: std::collections::BTreeSet<_> = before.keys().chain(after.keys()).collect();
+    let paths: BTreeSet<_> = before.keys().chain(after.keys()).collect();
     let of = |path: &PathBuf| (before.get(path).cloned(), after.get(path).cloned());
     let differs = |path: &&PathBuf| before.get(*path) != after.get(*path);
     paths.into_iter().filter(differs).map(|path| format!("{}: {:?}", path.display(), of(path))).collect()
@@ -153,4 +155,29 @@ fn has_the_right_owners(site: &Site, runner: &Runner) {
     assert_eq!(owner(&runner.config), (0o640, own, group));
     assert_eq!(owner(&folder.join("shop.key")), (0o600, user, group));
     assert_eq!(owner(&folder.join("state")), (0o700, user, group));
+}
+
+/// Root needs no part of it where a user has all that is his.
+#[test]
+fn the_site_s_own_user_sets_it_up_in_his_own_folder() {
+    let site = Site::builder().sqlite().start();
+    let mut runner = Runner::builder(&site).without_plugin().prepare();
+    runner.config = runner.home().join("own/config.toml");
+    if is_root() {
+        // wp-config.php is replaced, so its folder has to be his as well.
+        succeed(Command::new("chown").arg(account::SITE).arg(&site.path));
+    }
+    let before = (tree(&site.path), tree(runner.dir.path()), database(&site));
+    let said = runner.cli(&["init", &site.path.display().to_string()]);
+    assert_eq!(said.code(), 0, "{said:?}");
+    assert_eq!(owner(&runner.home().join("own")).0, 0o750);
+    assert_eq!(owner(&runner.home().join("own/state")).0, 0o700);
+    site.schedule_in(-1, "fx_ok", &json!(["once"]));
+    let runs = runner.json(&["once"]);
+    assert_eq!((&runs[0]["hook"], &runs[0]["outcome"]), (&json!("fx_ok"), &json!("ok")), "{runs}");
+    let gone = runner.cli(&["uninstall", "--yes"]);
+    assert_eq!(gone.code(), 0, "{gone:?}");
+    let after = (tree(&site.path), tree(runner.dir.path()));
+    assert_eq!([differences(&before.0, &after.0), differences(&before.1, &after.1)].concat(), [""; 0], "{gone:?}");
+    assert_eq!(before.2, database(&site));
 }

@@ -45,9 +45,9 @@ pub async fn init(config: &Path, path: Option<PathBuf>, dry_run: bool, json: boo
     let place = wordpress(&root)?;
     let present = table::Present::read(&config, json)?;
     let found = call.look(&root, &present).await?;
-    let plan = Plan::of(&config, &present, &found, place)?;
+    let plan = Plan::of(&config, &present, &found, place, json)?;
     if dry_run {
-        call.tell(&found, &plan, &plan.sentences(), &plan.next, true)?;
+        call.tell(&found, &plan.sentences(), &[], true)?;
         return Ok(exit::FINE);
     }
     let mut done = Vec::new();
@@ -55,7 +55,7 @@ pub async fn init(config: &Path, path: Option<PathBuf>, dry_run: bool, json: boo
         return Err(call.half_done(&plan, &done, stop));
     }
     let next = next_steps::of(&config, &found, &plan).await;
-    call.tell(&found, &plan, &done, &next, false)?;
+    call.tell(&found, &done, &next, false)?;
     Ok(exit::FINE)
 }
 
@@ -122,8 +122,11 @@ impl Call {
     }
 
     async fn look(&self, root: &Path, present: &table::Present) -> Result<Found, Stop> {
-        let runner = present.runner();
-        let php = php::choose(root, runner.as_ref(), |question, names| self.which(question, names))?;
+        let (known, runner) = (present.site(root), present.runner());
+        let php = match (known, &runner) {
+            (Some(site), Some(runner)) => php::of(site, root, runner),
+            _ => php::choose(root, runner.as_ref(), |question, names| self.which(question, names))?,
+        };
         let told = self.told(root, &php).await;
         let mut found = Found {
             root: root.to_path_buf(),
@@ -138,10 +141,11 @@ impl Call {
             Err(why) => Err(why.clone()),
         };
         if let Ok(told) = told {
-            same_folders(root, &told)?;
+            if known.is_none() {
+                same_folders(root, &told)?;
+            }
             (found.is_network, found.blogs) = (told.network, told.blogs);
         }
-        let known = present.site(root);
         found.url = match (known, home) {
             (Some(site), _) => site.url.to_string(),
             (_, Ok(home)) => home,
@@ -214,12 +218,9 @@ impl Call {
         }
     }
 
-    fn tell(&self, found: &Found, plan: &Plan, changed: &[String], next: &[String], dry_run: bool) -> Result<(), Stop> {
+    fn tell(&self, found: &Found, changed: &[String], next: &[String], dry_run: bool) -> Result<(), Stop> {
         let php = &found.php;
-        let (trigger, fastcgi) = match &plan.known {
-            Some(known) => (known.trigger.as_str(), known.fastcgi.clone()),
-            None => (table::trigger(&php.way), table::fastcgi(&php.way)),
-        };
+        let (trigger, fastcgi) = (table::trigger(&php.way), table::fastcgi(&php.way));
         if self.json {
             return print_json(&json!({"site": found.site, "path": found.root, "url": found.url, "trigger": trigger,
                 "fastcgi": fastcgi, "user": php.runner.name, "wp_cli": php.wp_cli, "network": found.is_network,

@@ -60,8 +60,9 @@ fn start(config: &Path, found: &Found, command: &str, user: &str) -> Vec<String>
             group_name(found.php.runner.gid)
         ));
     }
-    if matches!(found.php.way, Way::WpCli { .. }) {
-        steps.push(format!("mkdir -p {drop_ins} && cp config/wp-cron-runner-wp-cli.conf {drop_ins}/"));
+    if let Way::WpCli { user, .. } = &found.php.way {
+        let other = if user.is_some() { " config/wp-cron-runner-user.conf" } else { "" };
+        steps.push(format!("mkdir -p {drop_ins} && cp config/wp-cron-runner-wp-cli.conf{other} {drop_ins}/"));
     }
     steps.push("systemctl daemon-reload && systemctl enable --now wp-cron-runner".to_string());
     steps

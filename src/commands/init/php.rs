@@ -12,14 +12,19 @@ use std::time::Duration;
 use super::super::fpm_pools::{Pool, pools};
 use super::super::{Stop, exit, is_root, owner};
 use crate::config::wp_content::wp_content;
-use crate::config::{Address, User, look_up};
+use crate::config::{Address, Site, Trigger, User, look_up};
 use crate::text;
 use crate::trigger::rights::files_of;
 
 #[derive(Debug)]
 pub enum Way {
     FastCgi(Address),
-    WpCli { php: PathBuf, wp_cli: PathBuf },
+    /// `user` where that is another than the runner's.
+    WpCli {
+        php: PathBuf,
+        wp_cli: PathBuf,
+        user: Option<String>,
+    },
     Http,
 }
 
@@ -72,6 +77,22 @@ pub fn choose(
     Ok(Php { way, runner, user: chosen.user, program, wp_cli, notes })
 }
 
+/// What a site of the configuration has already: it is not chosen anew.
+pub fn of(site: &Site, root: &Path, runner: &User) -> Php {
+    let php = program("php");
+    let user = files_of(root).and_then(|files| look_up(&owner::name(files.uid())));
+    let way = match &site.trigger {
+        Trigger::FastCgi(address) => Way::FastCgi(address.clone()),
+        Trigger::WpCli(cli) => {
+            let user = cli.user.as_ref().map(|user| user.name.clone());
+            Way::WpCli { php: PathBuf::from(&cli.php), wp_cli: PathBuf::from(&cli.wp_cli), user }
+        }
+        _ => Way::Http,
+    };
+    let (user, runner) = (user.unwrap_or_else(|| runner.clone()), runner.clone());
+    Php { way, runner, user, program: php, wp_cli: wp_cli(root), notes: Vec::new() }
+}
+
 /// The first of the best; where others are as good, a person is asked.
 fn best(
     mut reached: Vec<Candidate>,
@@ -111,7 +132,10 @@ fn without_pool(
     };
     let program = program("php");
     let way = match (&program, &wp_cli) {
-        (Some(php), Some(wp_cli)) => Way::WpCli { php: php.clone(), wp_cli: wp_cli.clone() },
+        (Some(php), Some(wp_cli)) => {
+            let user = runner.filter(|runner| runner.uid != user.uid).map(|_| user.name.clone());
+            Way::WpCli { php: php.clone(), wp_cli: wp_cli.clone(), user }
+        }
         _ => Way::Http,
     };
     notes.push(match way {

@@ -13,32 +13,24 @@ use super::table::Present;
 use super::{Found, command, word};
 use crate::config::{self, Config, Secrets, User};
 
-/// A site that the configuration has already stays as it stands there.
-pub struct Known {
-    pub trigger: String,
-    pub fastcgi: Option<String>,
-}
-
 pub struct Plan {
     pub config: PathBuf,
     pub site: String,
     pub root: PathBuf,
-    pub known: Option<Known>,
-    pub next: Vec<String>,
     runner: User,
     place: Place,
-    /// The file as it is and as it shall be; None where it stays.
+    /// The file as it is and as it shall be; None where it has the site already.
     text: Option<(Option<String>, String)>,
     state_dir: PathBuf,
     secret_file: PathBuf,
 }
 
 impl Plan {
-    pub fn of(path: &Path, present: &Present, found: &Found, place: Place) -> Result<Self, Stop> {
+    pub fn of(path: &Path, present: &Present, found: &Found, place: Place, json: bool) -> Result<Self, Stop> {
         let known = present.site(&found.root);
         let text = known.is_none().then(|| (present.text.clone(), present.with(found)));
         if let Some((_, text)) = &text {
-            config::parse(path, text, Secrets::MayBeMissing).map_err(|problems| refused(&problems, false))?;
+            config::parse(path, text, Secrets::MayBeMissing).map_err(|problems| refused(&problems, json))?;
         }
         let folder = path.parent().unwrap_or(Path::new("/"));
         let key = known.map_or_else(|| folder.join(format!("{}.key", found.site)), |site| site.secret_file.clone());
@@ -46,14 +38,6 @@ impl Plan {
             config: path.to_path_buf(),
             site: found.site.clone(),
             root: found.root.clone(),
-            known: known.map(|site| Known {
-                trigger: site.trigger_word().to_string(),
-                fastcgi: match &site.trigger {
-                    config::Trigger::FastCgi(address) => Some(address.to_string()),
-                    _ => None,
-                },
-            }),
-            next: Vec::new(),
             runner: found.php.runner.clone(),
             place,
             text,
@@ -190,18 +174,21 @@ impl Plan {
 
     /// Root sees everything, and so would not notice.
     pub fn readable_for_the_runner(&self, config: &Config) -> Result<(), Stop> {
-        let files = [self.config.clone(), self.secret_file.clone(), config.runner.state_dir.clone()];
-        for file in files {
-            let opened = owner::as_user(self.runner.uid, self.runner.gid, || File::open(&file).map(drop));
+        let (user, group) = (&self.runner.name, group_name(self.runner.gid));
+        let folder = self.config.parent().unwrap_or(Path::new("/")).display();
+        let shared =
+            format!("`chgrp {group} {folder} {0}`, `chmod 750 {folder}` and `chmod 640 {0}`", self.config.display());
+        let own = |file: &Path| format!("`chown -R {user}:{group} {}`", file.display());
+        for (file, fix) in [
+            (&self.config, shared),
+            (&self.secret_file, own(&self.secret_file)),
+            (&config.runner.state_dir, own(&config.runner.state_dir)),
+        ] {
+            let opened = owner::as_user(self.runner.uid, self.runner.gid, || File::open(file).map(drop));
             opened.map_err(|error| {
-                let (user, folder) = (&self.runner.name, self.config.parent().unwrap_or(Path::new("/")).display());
                 Stop::new(exit::CONFIGURATION, format!("the runner (user {user}) cannot read {}", file.display()))
                     .found(error.to_string())
-                    .next(format!(
-                        "`chgrp {0} {folder} {1}` and `chmod 750 {folder}`; a key belongs to {user} and has mode 0600",
-                        group_name(self.runner.gid),
-                        self.config.display()
-                    ))
+                    .next(fix)
             })?;
         }
         Ok(())

@@ -143,9 +143,10 @@ fn site(found: &Found, folder: &Path) -> String {
     ];
     match &found.php.way {
         Way::FastCgi(address) => lines.push(format!("fastcgi = {}", quoted(&address.to_string()))),
-        Way::WpCli { php, wp_cli } => {
+        Way::WpCli { php, wp_cli, user } => {
             lines.push(format!("php = {}", quoted(&php.display().to_string())));
             lines.push(format!("wp_cli = {}", quoted(&wp_cli.display().to_string())));
+            lines.extend(user.as_ref().map(|user| format!("user = {}", quoted(user))));
         }
         Way::Http => {}
     }

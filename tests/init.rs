@@ -124,6 +124,8 @@ fn from_a_bare_site_to_a_runner_and_back() {
     let run = wait_for("the run", secs(15), || runner.history_of("fx_ok").first().cloned());
     assert_eq!(run["outcome"], "ok", "{run}");
 
+    let up = runner.cli_as_caller(&["init", &site.path.display().to_string()]);
+    assert!(up.code() == 0 && up.stdout.contains("nothing to change") && !up.stdout.contains(" run\n"), "{up:?}");
     let refused = runner.cli_as_caller(&["uninstall", "--yes"]);
     assert_eq!(refused.code(), 75, "while the runner lives: {refused:?}");
     runner.stop();

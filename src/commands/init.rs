@@ -6,6 +6,7 @@ mod name;
 mod next_steps;
 mod php;
 mod plan;
+mod pools;
 mod table;
 
 use std::io::{self, BufRead, IsTerminal};
@@ -158,7 +159,8 @@ impl Call {
                 .expected("its home address, such as https://shop.example")
                 .next("see WP_HOME in wp-config.php, or Settings > General in wp-admin")
         })?;
-        found.url = found.url.trim().trim_end_matches('/').to_string();
+        // As it was read: the rest of what a site says of itself is not repeated.
+        found.url = url.as_str().trim_end_matches('/').to_string();
         found.site = match known.or_else(|| present.bare_site(root, &url)) {
             Some(site) => site.name.clone(),
             None => name::of(&url, root, &present.names()),

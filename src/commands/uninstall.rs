@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::plugin_files::Place;
-use super::{Stop, exists, exit, owner, print, print_json, refused, setup, wp_config};
+use super::{Stop, exists, exit, owner, print, print_json, refused, removal, wp_config};
 use crate::config::{self, Config, Secrets, Site};
 use crate::text;
 
@@ -34,7 +34,7 @@ pub async fn uninstall(config: &Path, yes: bool, dry_run: bool, json: bool) -> R
     refuse_a_live_runner(&config).await?;
     let sites: Vec<&Arc<Site>> = config.sites.iter().filter(|site| has_something(site)).collect();
     for site in &sites {
-        setup::nothing_is_held(&config, site).await?;
+        removal::nothing_is_held(&config, site).await?;
     }
     state::may_remove(&config)?;
     let source = fs::read_to_string(&path).unwrap_or_default();
@@ -46,7 +46,7 @@ pub async fn uninstall(config: &Path, yes: bool, dry_run: bool, json: bool) -> R
         ask(&config, &sites, &left, json)?;
     }
     for site in &sites {
-        setup::nothing_runs(&config, site).await?;
+        removal::nothing_runs(&config, site).await?;
     }
     let mut done = Vec::new();
     let result = remove(&config, &sites, &mut done).await;
@@ -64,7 +64,7 @@ pub async fn uninstall(config: &Path, yes: bool, dry_run: bool, json: bool) -> R
 /// It would write its files anew, and start events in the midst of it.
 async fn refuse_a_live_runner(config: &Config) -> Result<(), Stop> {
     for site in &config.sites {
-        setup::nobody_looks_after(config, &site.name).await?;
+        removal::nobody_looks_after(config, &site.name).await?;
     }
     match state::is_in_use(config) {
         false => Ok(()),
@@ -106,7 +106,7 @@ async fn remove(config: &Config, sites: &[&Arc<Site>], done: &mut Vec<String>) -
     let mut left = Vec::new();
     for site in sites {
         let mut gone = Vec::new();
-        let taken = setup::take_away(config, site, false, &mut gone).await;
+        let taken = removal::take_away(config, site, false, &mut gone).await;
         done.extend(gone.into_iter().map(|line| format!("site {}: {line}", site.name)));
         if let Some(step) = taken? {
             left.push(Left { what: format!("the plugin of site {}", site.name), why: step });

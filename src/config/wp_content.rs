@@ -1,8 +1,9 @@
 //! Where a site's wp-content is: beside wp-load.php, or where its wp-config.php says. Bedrock has it in web/app, and
 //! WordPress itself in web/wp.
 
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::text;
@@ -136,8 +137,13 @@ fn without_comments(code: &str) -> String {
     out
 }
 
+/// O_NONBLOCK, so that a pipe cannot hold us up.
 fn read(path: &Path) -> Option<String> {
-    let file = File::open(path).ok().filter(|file| file.metadata().is_ok_and(|metadata| metadata.is_file()))?;
+    let flags = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or(0);
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).ok()?;
+    if !file.metadata().ok()?.is_file() {
+        return None;
+    }
     let mut bytes = Vec::new();
     file.take(LARGEST_FILE).read_to_end(&mut bytes).ok()?;
     Some(text::lossy(&bytes))

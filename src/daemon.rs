@@ -78,10 +78,19 @@ pub async fn run(config: Config) -> Result<(), Error> {
     };
     let shared = config.redis.as_ref().map(|redis| {
         let link = Arc::new(Link::new(redis));
-        Arc::new(SharedHistory::new(&link, &config.history, config.sites.len()))
+        Arc::new(SharedHistory::new(&link, &config.history, config.names().len()))
     });
     let sending = shared.as_ref().map(|shared| Sending::begin(shared, &history, &history_file));
-    let parts = Parts { state, me, history: history.clone(), orders: order_queue, records: None, slice, others };
+    let parts = Parts {
+        state,
+        me,
+        history: history.clone(),
+        orders: order_queue,
+        records: None,
+        slice,
+        others,
+        shared: shared.clone(),
+    };
     let (mut scheduler, published) = Scheduler::new(&config, parts)?;
 
     let (in_force, loaded) = watch::channel(loaded(&config));
@@ -140,7 +149,7 @@ async fn share(config: &Config, redis: &Arc<Redis>, me: &Me) -> Result<Others, E
     if let Err(trouble @ Trouble::Denied(_)) = probe(&link).await {
         return Err(refuse(trouble.stop(redis)));
     }
-    let names: Vec<String> = config.sites.iter().map(|site| site.name.clone()).collect();
+    let names = config.names();
     Ok(Others::new(redis, Part::Member, keep(&link, Part::Member, me.member(), &names)))
 }
 
@@ -159,9 +168,14 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, Error> {
 }
 
 fn sites(config: &Config) -> String {
-    match config.sites.as_slice() {
+    let sites = match config.sites.as_slice() {
         [site] => format!("site {}", site.name),
         many => format!("{} sites", many.len()),
+    };
+    match config.jobs.len() {
+        0 => sites,
+        1 => format!("{sites} and 1 job"),
+        many => format!("{sites} and {many} jobs"),
     }
 }
 

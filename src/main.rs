@@ -11,10 +11,12 @@ mod daemon;
 #[cfg(test)]
 mod fuzz;
 mod history;
+mod job;
 mod lease;
 mod outcome;
 mod protocol;
 mod redis_link;
+mod run_job;
 mod run_site;
 mod schedule;
 mod scheduler;

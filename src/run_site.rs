@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use crate::clock;
 use crate::history::RunRecord;
 use crate::history::sqlite::History;
-use crate::outcome::{Failure, Outcome};
+use crate::outcome::Failure;
 use crate::protocol::{Busy, Call, Done, Ended, Frame, Inspected, RunBody, Settled};
 use crate::site::{RunEnd, Seen};
 use crate::text;
@@ -350,7 +350,7 @@ impl<'a> Run<'a> {
 
     fn record(&self, record: Option<RunRecord>) {
         if let Some(record) = record {
-            log_end(&record);
+            record.log();
             self.context.history.record(record.clone());
             self.send(Progress::Ended(self.ask.sent, Box::new(record)));
         }
@@ -381,14 +381,5 @@ impl<'a> Run<'a> {
 fn note_time_limit(timed_out: &mut Vec<String>, run: &str) {
     if !timed_out.iter().any(|known| known == run) {
         timed_out.push(run.to_string());
-    }
-}
-
-/// One line per event.
-pub fn log_end(record: &RunRecord) {
-    let (site, run) = (&record.site, &record.run);
-    match record.outcome {
-        Outcome::Ok => tracing::info!(site, run, "{}", record.sentence()),
-        _ => tracing::warn!(site, run, "{}", record.sentence()),
     }
 }

@@ -3,6 +3,7 @@
 
 mod board;
 mod entry;
+mod jobs;
 pub mod orders;
 mod pauses;
 mod places;
@@ -20,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock;
 use crate::config::{Config, Site};
 use crate::history::RunRecord;
+use crate::history::redis::SharedHistory;
 use crate::history::sqlite::{self, History, Reader};
 use crate::lease::file::StateDir;
 use crate::outcome::{Failure, Outcome};
@@ -29,6 +31,8 @@ use crate::site::{Pause, RunEnd, View};
 use board::next_word;
 pub use board::{Others, RedisView};
 pub use entry::{Entry, disable_wp_cron_sentence, left_alone_sentence, limits_of, stray_sentence};
+pub use jobs::JobView;
+use jobs::{JobFacts, JobTask, Jobs};
 use orders::{Order, PAUSED, pause_of};
 use places::{Place, Places};
 
@@ -69,12 +73,14 @@ pub struct Scheduler {
     is_stopping: bool,
     /// None on a host of its own.
     others: Option<Others>,
+    jobs: Jobs,
 }
 
 /// What the scheduler shows of itself, anew each time round.
 #[derive(Debug, Clone, Default)]
 pub struct Published {
     pub sites: Vec<View>,
+    pub jobs: Vec<JobView>,
     /// Why nothing, or nothing on some site, can be started; empty where all is well.
     pub not_ready: Vec<String>,
     /// None on a host of its own.
@@ -106,6 +112,8 @@ pub struct Parts {
     /// At most so long between two looks round, for those who watch over this process.
     pub slice: Duration,
     pub others: Option<Others>,
+    /// For what the hosts know of jobs together.
+    pub shared: Option<Arc<SharedHistory>>,
 }
 
 /// What the history remembers of a site.
@@ -159,10 +167,18 @@ impl Scheduler {
             history_trouble_since: None,
             is_stopping: false,
             others: parts.others,
+            jobs: Jobs { shared: parts.shared, ..Jobs::default() },
         };
         scheduler.places.resize(config);
         for site in &config.sites {
             scheduler.add(site, Facts::read(&reader, &site.name)?);
+        }
+        for job in &config.jobs {
+            scheduler.add_job(job, JobFacts::read(&reader, &job.name)?);
+        }
+        // `once` looks after no job.
+        if scheduler.records.is_none() {
+            scheduler.note_boot();
         }
         Ok((scheduler, receiver))
     }
@@ -181,13 +197,14 @@ impl Scheduler {
         while !stop.is_cancelled() {
             let now = clock::now_ms();
             self.notice_jump(now);
-            let until = self.start_what_is_wanted(now);
+            let until = self.start_what_is_wanted(now).min(self.start_jobs(now));
             self.publish();
             let sleep = Duration::from_millis((until - clock::now_ms()).clamp(0, self.slice_ms).unsigned_abs());
             tokio::select! {
                 () = stop.cancelled() => {}
                 () = tokio::time::sleep(sleep) => {}
                 word = next_word(&mut self.others) => self.heard(word),
+                Some(ended) = self.jobs.tasks.join_next() => self.take_job(ended),
                 happened = next_event(&mut self.tasks, &mut self.progress, &mut self.orders) => self.take(happened),
             }
         }
@@ -250,6 +267,13 @@ impl Scheduler {
             Happened::Ended(number, site, end) => self.ended(number, &site, *end),
             Happened::Progressed(number, progress) => self.progressed(number, progress),
             Happened::Ordered(order) => self.obey(*order),
+        }
+    }
+
+    fn take_job(&mut self, ended: Result<JobTask, tokio::task::JoinError>) {
+        match ended {
+            Ok(task) => self.job_task_ended(task),
+            Err(error) => tracing::error!("a task failed: {error}"),
         }
     }
 
@@ -333,7 +357,9 @@ impl Scheduler {
         let redis = self.others.as_ref().map(Others::view);
         let lost = redis.as_ref().filter(|redis| redis.state == "lost").and_then(|redis| redis.reason.clone());
         let not_ready = self.history_trouble.iter().cloned().chain(lost).chain(leases).collect();
-        self.published.send_replace(Published { sites, not_ready, redis });
+        let now = clock::now_ms();
+        let jobs = self.jobs.entries.values().map(|entry| entry.view(&self.me.name, now)).collect();
+        self.published.send_replace(Published { sites, jobs, not_ready, redis });
     }
 
     pub fn entries(&mut self) -> impl Iterator<Item = &mut Entry> {

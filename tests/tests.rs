@@ -13,6 +13,7 @@ mod control;
 mod faults;
 mod hosts;
 mod init;
+mod jobs;
 mod layers;
 mod limits;
 mod locks;

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::StatusReply;
 use crate::clock;
-use crate::config::{Config, Site};
+use crate::config::Config;
 use crate::lease::file::control_key;
 use crate::outcome::{Stop, exit};
 use crate::protocol::signature::{HEADER, Message, random_hex};
@@ -28,9 +28,9 @@ pub async fn looks_after(listen: SocketAddr, site: &str) -> bool {
     status.is_some_and(|status| status.sites.iter().any(|view| view.get("site").is_some_and(|name| name == site)))
 }
 
-/// Tells the runner to do something, signed with the key in its state directory, and gives its answer. It is waited for as
+/// Tells the runner to do something with the site or job of this name, signed with the key in its state directory, and gives its answer. It is waited for as
 /// long as it takes: a run may last an hour. None where no runner is up.
-pub async fn post(config: &Config, site: &Site, path: &str, body: &Value) -> Result<Option<Value>, Stop> {
+pub async fn post(config: &Config, name: &str, path: &str, body: &Value) -> Result<Option<Value>, Stop> {
     let listen = config.runner.listen;
     if status(listen).await.is_none() {
         return Ok(None);
@@ -39,7 +39,7 @@ pub async fn post(config: &Config, site: &Site, path: &str, body: &Value) -> Res
     let (body, host) = (body.to_string(), listen.to_string());
     let nonce = random_hex::<16>().map_err(|error| Stop::new(exit::UNREACHABLE, error.to_string()))?;
     let message = Message {
-        site: &site.name,
+        site: name,
         path_and_query: path,
         host: &host,
         ts_ms: clock::now_ms(),

@@ -8,6 +8,8 @@ mod signed;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::scheduler::JobView;
+
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Runner {
     pub name: String,
@@ -41,6 +43,7 @@ pub struct Configuration {
 pub struct Status<'a> {
     pub runner: &'a Runner,
     pub sites: &'a [Value],
+    pub jobs: &'a [JobView],
 }
 
 /// The same, as a client reads it: the command line shows what it gets.
@@ -48,4 +51,6 @@ pub struct Status<'a> {
 pub struct StatusReply {
     pub runner: Runner,
     pub sites: Vec<Value>,
+    #[serde(default)]
+    pub jobs: Vec<Value>,
 }

@@ -64,6 +64,11 @@ pub fn router(server: Server) -> Router {
         .route("/v1/sites/{name}/run", post(signed::run))
         .route("/v1/sites/{name}/pause", post(signed::pause))
         .route("/v1/sites/{name}/resume", post(signed::resume))
+        .route("/v1/jobs/{name}", get(job))
+        .route("/v1/jobs/{name}/history", get(history))
+        .route("/v1/jobs/{name}/run", post(signed::run))
+        .route("/v1/jobs/{name}/pause", post(signed::pause))
+        .route("/v1/jobs/{name}/resume", post(signed::resume))
         .route("/v1/runs/{id}/{decision}", post(signed::decide))
         .layer(DefaultBodyLimit::max(LONGEST_BODY))
         .layer(middleware::from_fn_with_state(server.clone(), check_host))
@@ -97,7 +102,7 @@ async fn ready(State(server): Shared) -> Response {
 
 async fn status(State(server): Shared) -> Response {
     let configuration = server.loaded.borrow().configuration.clone();
-    let Published { sites, not_ready, redis } = server.published.borrow().clone();
+    let Published { sites, jobs, not_ready, redis } = server.published.borrow().clone();
     let mut redis = redis.map(|redis| json!(redis));
     if let (Some(Value::Object(redis)), Some(shared)) = (&mut redis, &server.shared) {
         redis.insert("history_trouble".into(), json!(shared.trouble()));
@@ -105,7 +110,7 @@ async fn status(State(server): Shared) -> Response {
     }
     let runner = Runner { configuration, not_ready, redis, ..server.runner.clone() };
     let sites = as_their_runners_see_them(&server, sites).await;
-    Json(json!(Status { runner: &runner, sites: &sites })).into_response()
+    Json(json!(Status { runner: &runner, sites: &sites, jobs: &jobs })).into_response()
 }
 
 async fn site(State(server): Shared, Path(name): Path<String>) -> Response {
@@ -114,6 +119,11 @@ async fn site(State(server): Shared, Path(name): Path<String>) -> Response {
         Some(view) => Json(as_their_runners_see_them(&server, vec![view]).await.pop()).into_response(),
         None => unknown(),
     }
+}
+
+async fn job(State(server): Shared, Path(name): Path<String>) -> Response {
+    let view = server.published.borrow().jobs.iter().find(|view| view.job == name).cloned();
+    view.map_or_else(unknown, |view| Json(view).into_response())
 }
 
 /// Of a site that another runner looks after, its word is better than ours.
@@ -139,7 +149,8 @@ fn is_theirs(view: &View) -> bool {
 }
 
 pub(super) fn unknown() -> Response {
-    (StatusCode::NOT_FOUND, Json(json!({"error": "E_SITE", "message": "no [[site]] has this name"}))).into_response()
+    (StatusCode::NOT_FOUND, Json(json!({"error": "E_SITE", "message": "no [[site]] and no [[job]] has this name"})))
+        .into_response()
 }
 
 #[derive(serde::Deserialize)]
@@ -164,7 +175,7 @@ fn without_words(run: RunRecord) -> RunRecord {
 }
 
 async fn history(State(server): Shared, Path(name): Path<String>, Query(query): Query<HistoryQuery>) -> Response {
-    if !server.loaded.borrow().sites.contains_key(&name) {
+    if !server.loaded.borrow().keys.contains_key(&name) {
         return unknown();
     }
     let path = server.history_file.clone();
@@ -198,14 +209,14 @@ mod tests {
 
     const KEY: &str = "00112233445566778899aabbccddeeff102132435465768798a9bacbdcedfe0f";
 
-    fn sites(folder: &std::path::Path) -> HashMap<String, Arc<crate::config::Site>> {
+    fn keys(folder: &std::path::Path) -> HashMap<String, Vec<Key>> {
         use std::os::unix::fs::PermissionsExt;
         std::fs::write(folder.join("shop.key"), KEY).unwrap();
         std::fs::set_permissions(folder.join("shop.key"), std::fs::Permissions::from_mode(0o600)).unwrap();
         let text = "[[site]]\nname = \"shop\"\nurl = \"https://shop.example\"\n";
         std::fs::write(folder.join("config.toml"), text).unwrap();
         let config = crate::config::read(&folder.join("config.toml"), crate::config::Secrets::Needed).unwrap();
-        config.sites.iter().map(|site| (site.name.clone(), site.clone())).collect()
+        config.sites.iter().map(|site| (site.name.clone(), site.keys.clone())).collect()
     }
 
     fn signed_notice(listen: SocketAddr) -> String {
@@ -233,8 +244,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let listen = listener.local_addr().unwrap();
         let (orders, mut heard) = tokio::sync::mpsc::channel(1000);
-        let (_loaded, loaded) =
-            tokio::sync::watch::channel(Loaded { sites: sites(folder.path()), ..Loaded::default() });
+        let (_loaded, loaded) = tokio::sync::watch::channel(Loaded { keys: keys(folder.path()), ..Loaded::default() });
         let (_published, published) = tokio::sync::watch::channel(crate::scheduler::Published::default());
         let runner = Runner {
             name: "r".into(),

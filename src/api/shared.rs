@@ -9,7 +9,6 @@ use axum::extract::State;
 use tokio::sync::{mpsc, watch};
 
 use super::{Configuration, Runner};
-use crate::config::Site;
 use crate::history::redis::SharedHistory;
 use crate::protocol::signature::{Door, Key};
 use crate::scheduler::Published;
@@ -32,7 +31,8 @@ pub struct Server {
 #[derive(Debug, Clone, Default)]
 pub struct Loaded {
     pub configuration: Configuration,
-    pub sites: HashMap<String, Arc<Site>>,
+    /// The keys of each site by its name; a job has none, only the command line speaks of it.
+    pub keys: HashMap<String, Vec<Key>>,
 }
 
 pub type Shared = State<Arc<Server>>;

@@ -96,7 +96,7 @@ pub async fn decide(
     ))
 }
 
-/// Checks the signature, then the body. `name`: the site that the path speaks of; else the header says it.
+/// Checks the signature, then the body. `name`: the site or job that the path speaks of; else the header says it.
 fn admit<T: DeserializeOwned>(
     State(server): &Shared,
     name: Option<&str>,
@@ -112,11 +112,11 @@ fn admit<T: DeserializeOwned>(
         return Err(refused());
     }
     let name = name.or_else(|| site_of(header)).unwrap_or_default().to_string();
-    let Some(site) = server.loaded.borrow().sites.get(&name).cloned() else { return Err(refused()) };
+    let Some(keys) = server.loaded.borrow().keys.get(&name).cloned() else { return Err(refused()) };
     let host = headers.get("host").and_then(|host| host.to_str().ok()).unwrap_or_default();
     let path_and_query = uri.path_and_query().map(ToString::to_string).unwrap_or_default();
     let message = Message { site: &name, path_and_query: &path_and_query, host, ts_ms: 0, nonce: "", body };
-    let keys: Vec<_> = site.keys.iter().cloned().chain([server.control.clone()]).collect();
+    let keys: Vec<_> = keys.into_iter().chain([server.control.clone()]).collect();
     let is_admitted = {
         let mut doors = server.doors.lock().unwrap_or_else(PoisonError::into_inner);
         doors.entry(name.clone()).or_default().admits(&keys, header, message, clock::now_ms())

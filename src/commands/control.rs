@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::peers::Peers;
 use super::report::runs_table;
-use super::{Stop, calls, exit, find, history_file, pinned_install, print, print_json, runner};
+use super::{Stop, calls, exit, history_file, kind_of, pinned_install, print, print_json, runner};
 use crate::api::client;
 use crate::clock;
 use crate::config::{Config, Site, duration};
@@ -24,14 +24,18 @@ use crate::text;
 
 /// Waits for the run's end. Who loses patience ends the waiting, not the run.
 pub async fn trigger(config: &Config, name: &str, hook: Option<&String>, json: bool) -> Result<u8, Stop> {
-    let site = find(config, name)?;
-    let answered = client::post(config, site, &format!("/v1/sites/{name}/run"), &json!({"hook": hook})).await?;
+    let kind = kind_of(config, name)?;
+    let answered = client::post(config, name, &format!("/v1/{kind}s/{name}/run"), &json!({"hook": hook})).await?;
     let Some(runs) = answered else {
+        let next = match kind {
+            "job" => "start it".to_string(),
+            _ => format!("start it, or run what is due without it: `wp-cron-runner once {name}`"),
+        };
         return Err(Stop::new(exit::UNREACHABLE, "the runner cannot be asked")
             .found(format!("no runner answers on {}", config.runner.listen))
             .expected("a runner that is up")
             .at("`listen` in [runner]")
-            .next(format!("start it, or run what is due without it: `wp-cron-runner once {name}`")));
+            .next(next));
     };
     let list = runs.as_array().map(Vec::as_slice).unwrap_or_default();
     if json {
@@ -55,12 +59,12 @@ pub async fn resume(config: &Config, name: &str, json: bool) -> Result<u8, Stop>
 }
 
 async fn set_pause(config: &Config, name: &str, pause: Option<Pause>, json: bool) -> Result<u8, Stop> {
-    let site = find(config, name)?;
+    let kind = kind_of(config, name)?;
     let until = pause.and_then(|pause| pause.until);
     let word = if pause.is_some() { "pause" } else { "resume" };
-    let path = format!("/v1/sites/{name}/{word}");
+    let path = format!("/v1/{kind}s/{name}/{word}");
     let body = if pause.is_some() { json!({"until_ms": until}) } else { json!({}) };
-    let is_told = client::post(config, site, &path, &body).await?.is_some();
+    let is_told = client::post(config, name, &path, &body).await?.is_some();
     let peers = Peers::of(config);
     match &peers {
         _ if is_told => {}
@@ -69,7 +73,7 @@ async fn set_pause(config: &Config, name: &str, pause: Option<Pause>, json: bool
     }
     if json {
         print_json(
-            &json!({"site": name, "paused": pause.is_some(), "until": until.map(clock::rfc3339), "runner": is_told}),
+            &json!({kind: name, "paused": pause.is_some(), "until": until.map(clock::rfc3339), "runner": is_told}),
         )?;
         return Ok(exit::FINE);
     }
@@ -83,7 +87,7 @@ async fn set_pause(config: &Config, name: &str, pause: Option<Pause>, json: bool
         Some(_) => "; no runner is up on this host: noted in Redis, for all of them",
         None => "; no runner is up: noted in its state directory, for its next start",
     };
-    print(&format!("site {name} {what}{note}\n"))?;
+    print(&format!("{kind} {name} {what}{note}\n"))?;
     Ok(exit::FINE)
 }
 
@@ -151,6 +155,12 @@ pub async fn decide_about(config: &Config, run: &str, decision: Decision, json: 
     }
     let of_the_run =
         |site: &&Arc<Site>| known.as_ref().is_none_or(|record| record.site == site.name) && site.has_plugin();
+    if let Some(job) = known.as_ref().and_then(|record| record.job.as_ref()) {
+        return Err(Stop::new(exit::USAGE, format!("this is a run of job `{job}`; nothing was changed"))
+            .found(format!("\"{}\"", text::safe_cut(run, 80)))
+            .expected("the id of an event's run")
+            .next(format!("`wp-cron-runner trigger {job}` runs it once more")));
+    }
     let mut problem = None;
     for site in config.sites.iter().filter(of_the_run) {
         match decide_at(config, site, run, decision).await {
@@ -188,7 +198,7 @@ async fn decide_at(config: &Config, site: &Arc<Site>, run: &str, decision: Decis
         return Err(Stop::site(&site.name, &Failure::NoSuchRun));
     }
     let path = format!("/v1/runs/{run}/{}", decision.word());
-    if let Some(answer) = client::post(config, site, &path, &json!({})).await? {
+    if let Some(answer) = client::post(config, &site.name, &path, &json!({})).await? {
         return Ok(Decided { record: Some(answer).filter(|value| !value.is_null()), by: By::Runner });
     }
     let install = pinned_install(config, &site.name);

@@ -165,17 +165,36 @@ pub fn print_json(value: &impl Serialize) -> Result<(), Stop> {
 /// The site of this name, or the nearest name there is.
 pub fn find<'a>(config: &'a Config, name: &str) -> Result<&'a Arc<Site>, Stop> {
     config.sites.iter().find(|site| site.name == name).ok_or_else(|| {
-        let names: Vec<&str> = config.sites.iter().map(|site| site.name.as_str()).collect();
-        let near = match text::nearest(name, &names) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => format!("there are: {}", names.join(", ")),
-        };
-        Stop::new(exit::USAGE, format!("no such site in {}", config.path.display()))
-            .found(format!("\"{}\"", text::safe_cut(name, 80)))
-            .expected("the `name` of a [[site]]")
-            .at(config.path.display().to_string())
-            .next(near)
+        let names: Vec<String> = config.sites.iter().map(|site| site.name.clone()).collect();
+        no_such(config, name, &names, "site", "[[site]]")
     })
+}
+
+/// `site` or `job`: what has this name.
+pub fn kind_of(config: &Config, name: &str) -> Result<&'static str, Stop> {
+    if config.jobs.iter().any(|job| job.name == name) {
+        return Ok("job");
+    }
+    if config.jobs.is_empty() {
+        return find(config, name).map(|_| "site");
+    }
+    match config.sites.iter().any(|site| site.name == name) {
+        true => Ok("site"),
+        false => Err(no_such(config, name, &config.names(), "site and no job", "[[site]] or [[job]]")),
+    }
+}
+
+fn no_such(config: &Config, name: &str, names: &[String], kind: &str, table: &str) -> Stop {
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let near = match text::nearest(name, &names) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("there are: {}", names.join(", ")),
+    };
+    Stop::new(exit::USAGE, format!("no such {kind} in {}", config.path.display()))
+        .found(format!("\"{}\"", text::safe_cut(name, 80)))
+        .expected(format!("the `name` of a {table}"))
+        .at(config.path.display().to_string())
+        .next(near)
 }
 
 /// The named sites, or all.

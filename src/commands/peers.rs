@@ -28,12 +28,12 @@ impl Peers {
     pub fn of(config: &Config) -> Option<Self> {
         let redis = config.redis.as_ref()?;
         let link = Arc::new(Link::new(redis));
-        let sites: Vec<String> = config.sites.iter().map(|site| site.name.clone()).collect();
+        let sites = config.names();
         let history = SharedHistory::new(&link, &config.history, sites.len());
         Some(Self { config: redis.clone(), link, sites, history })
     }
 
-    /// Names of the configuration.
+    /// Names of the configuration, of sites and jobs.
     pub fn sites(&self) -> &[String] {
         &self.sites
     }

@@ -1,5 +1,7 @@
 //! `status`, `events` and `history`.
 
+mod jobs;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +11,7 @@ use serde_json::{Value, json};
 use super::peers::Peers;
 use super::table::{row, show, table};
 use super::{
-    Reader, Stop, calls, exit, find, history_file, pinned_install, pinned_pause, pretty, print, print_again,
+    Reader, Stop, calls, exit, history_file, kind_of, pinned_install, pinned_pause, pretty, print, print_again,
     print_json, selected, visitor,
 };
 use crate::api::{self, StatusReply, client};
@@ -79,7 +81,11 @@ fn status_text(config: &Config, reply: &StatusReply) -> String {
     for reason in &runner.not_ready {
         out += &format!("not ready: {}\n", text::safe_cut(reason, 2000));
     }
-    out + "\n" + &sites_table(&reply.sites, config.redis.is_some()) + &remarks(&reply.sites)
+    let is_shared = config.redis.is_some();
+    if !reply.sites.is_empty() {
+        out += &format!("\n{}{}", sites_table(&reply.sites, is_shared), remarks(&reply.sites));
+    }
+    out + &jobs::jobs_table(&reply.jobs, is_shared) + &jobs::remarks(&reply.jobs)
 }
 
 fn redis_line(redis: &Value) -> String {
@@ -155,7 +161,8 @@ async fn status_without_runner(config: &Config) -> StatusReply {
         not_ready: Vec::new(),
         redis: None,
     };
-    StatusReply { runner, sites }
+    let jobs = config.jobs.iter().map(|job| jobs::without_runner(config, job, shared.as_ref())).collect();
+    StatusReply { runner, sites, jobs }
 }
 
 /// Nothing is ever `starting` where nobody starts it.
@@ -342,7 +349,7 @@ pub async fn history(config: &Config, filter: Filter, since: Option<&String>, js
     };
     // A site that was taken out of the configuration has its runs all the same.
     if let (Some(name), true) = (&filter.site, runs.is_empty()) {
-        find(config, name)?;
+        kind_of(config, name)?;
     }
     if json {
         print_json(&runs)?;
@@ -356,7 +363,7 @@ pub async fn history(config: &Config, filter: Filter, since: Option<&String>, js
 
 /// Runs in the form that `history --json` has them.
 pub fn runs_table(runs: &[impl Serialize]) -> String {
-    let mut out = table(&["SITE", "DUE", "HOOK", "OUTCOME", "LATE", "TOOK", "RUN", "WHY"]);
+    let mut out = table(&["SITE", "DUE", "HOOK / JOB", "OUTCOME", "LATE", "TOOK", "RUN", "WHY"]);
     for run in runs {
         let run = &json!(run);
         let outcome = match word(at(run, "then")).as_str() {
@@ -369,7 +376,7 @@ pub fn runs_table(runs: &[impl Serialize]) -> String {
         let cells = [
             word(at(run, "site")),
             due.map_or_else(|| "-".into(), |due| clock::local(due.as_millisecond())),
-            word(at(run, "hook")),
+            word(Some(at(run, "hook")).filter(|hook| !hook.is_null()).unwrap_or(at(run, "job"))),
             outcome,
             at(run, "lateness_ms").as_i64().map_or_else(|| "-".into(), clock::span),
             at(run, "ms").as_i64().map_or_else(|| "-".into(), clock::span),

@@ -60,6 +60,7 @@ pub async fn once(config: &Config, names: &[String], dry_run: bool, json: bool) 
         redis: config.redis.clone(),
         // Whoever asks for it now does not mean the next time of a schedule.
         sites: sites.iter().map(|site| Arc::new(Site { schedule: None, ..Site::clone(site) })).collect(),
+        jobs: Vec::new(),
         history: config.history.clone(),
         warnings: Vec::new(),
     };
@@ -72,7 +73,7 @@ pub async fn once(config: &Config, names: &[String], dry_run: bool, json: bool) 
         Sending::begin(&shared, &history, &state.history_file())
     });
     let (records, slice) = (Some(records), SLICE);
-    let parts = Parts { state, me: me.clone(), history: history.clone(), orders, records, slice, others };
+    let parts = Parts { state, me: me.clone(), history: history.clone(), orders, records, slice, others, shared: None };
     let (mut scheduler, _views) = Scheduler::new(&config, parts)?;
     leave_only_what_was_nobodys(&mut scheduler, &me).await;
     let failures = scheduler.run_until_nothing_is_due().await;

@@ -133,6 +133,18 @@ impl<'a> Table<'a> {
         })
     }
 
+    /// A table of texts, in the order of its names.
+    pub fn pairs(&self, key: &'static str, expected: &str) -> Vec<(String, String)> {
+        let read = self.read(key, expected, |value| {
+            let pair = |(name, item): (&Spanned<_>, &Spanned<DeValue<'_>>)| {
+                let text = item.get_ref().as_str().filter(|text| !text.contains('\0'))?;
+                Some((AsRef::<str>::as_ref(name.get_ref()).to_string(), text.to_string()))
+            };
+            value.as_table()?.iter().map(pair).collect::<Option<Vec<(String, String)>>>()
+        });
+        read.map(Spanned::into_inner).unwrap_or_default()
+    }
+
     pub fn whole(&self, key: &'static str, range: Range<usize>) -> Option<usize> {
         let expected = format!("a whole number, {} to {}", range.start, range.end - 1);
         let read = self.read(key, &expected, |value| {

@@ -2,6 +2,7 @@
 //! every other command read it with the same code.
 
 pub mod file;
+mod jobs;
 pub mod problem;
 pub mod redis;
 pub mod secret;
@@ -43,6 +44,7 @@ pub struct Config {
     /// None for one host: leases and history are then local files.
     pub redis: Option<Arc<redis::Redis>>,
     pub sites: Vec<Arc<Site>>,
+    pub jobs: Vec<Arc<Job>>,
     pub history: History,
     /// What is legal and probably not wanted, ready to print.
     pub warnings: Vec<String>,
@@ -138,6 +140,52 @@ pub enum WpCronPhp {
     WpCli(WpCli),
 }
 
+/// `[[job]]`: a line of a crontab, with all that such a line lacks.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Job {
+    /// Unique among sites as well.
+    pub name: String,
+    pub schedule: Schedule,
+    /// The name of the site that it belongs to.
+    pub site: Option<String>,
+    pub work: Work,
+    pub overlap: Overlap,
+    pub missed: Missed,
+    /// It starts up to so much later than its schedule says, by its name.
+    pub jitter: Duration,
+    pub timeout: Duration,
+    /// Whom its process runs as; None: the runner's own user.
+    pub user: Option<User>,
+    pub environment: Vec<(String, String)>,
+    pub directory: Option<PathBuf>,
+}
+
+/// What a job does.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Work {
+    /// A program and its arguments; no shell sees them.
+    Command(Vec<String>),
+    /// WP-CLI, for one site.
+    Wp { wp_cli: WpCli, path: PathBuf, url: Url, arguments: Vec<String> },
+    /// One GET.
+    Url(Url),
+}
+
+/// What becomes of a time that comes while the run before still runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Overlap {
+    Skip,
+    /// It starts when that one has ended. One waits at most.
+    Queue,
+}
+
+/// What becomes of times at which no runner was up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Missed {
+    Skip,
+    Once,
+}
+
 /// Where php-fpm listens.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Address {
@@ -178,6 +226,25 @@ impl Trigger {
             Self::WpCli(_) => "wp-cli",
             Self::WpCronPhp(_) => "wp-cron.php",
         }
+    }
+}
+
+impl Work {
+    /// The word for it in the configuration and in records.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Command(_) => "command",
+            Self::Wp { .. } => "wp",
+            Self::Url(_) => "url",
+        }
+    }
+}
+
+impl Config {
+    /// Of all sites and jobs: what leases, pauses and histories are named by.
+    pub fn names(&self) -> Vec<String> {
+        let sites = self.sites.iter().map(|site| site.name.clone());
+        sites.chain(self.jobs.iter().map(|job| job.name.clone())).collect()
     }
 }
 
@@ -305,13 +372,21 @@ fn resolve(path: &Path, root: &Table<'_>, problems: &Problems, secrets: Secrets)
     history.finish();
     let tables = root.tables("site");
     let sites = sites::resolve(&tables, folder, problems, secrets);
+    let job_tables = root.tables("job");
+    let jobs = jobs::resolve(&job_tables, folder, &sites, &tables, problems);
     root.finish();
-    if tables.is_empty() {
-        problems.add(Level::Error, 0..0, "the configuration names no site", "at least one [[site]]");
+    if tables.is_empty() && job_tables.is_empty() {
+        problems.add(
+            Level::Error,
+            0..0,
+            "the configuration names no site and no job",
+            "at least one [[site]] or [[job]]",
+        );
     }
     let sites = sites.into_iter().map(Arc::new).collect();
-    let hash = String::new();
-    Some(Config { path: path.to_path_buf(), hash, runner, redis, sites, history: history_limits, warnings: Vec::new() })
+    let jobs = jobs.into_iter().map(Arc::new).collect();
+    let (path, hash, warnings) = (path.to_path_buf(), String::new(), Vec::new());
+    Some(Config { path, hash, runner, redis, sites, jobs, history: history_limits, warnings })
 }
 
 const fn days(count: u64) -> Duration {

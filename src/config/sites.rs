@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
 use reqwest::Url;
 use toml::Spanned;
 
@@ -42,7 +43,7 @@ impl Reader<'_> {
     /// Reads every key, also after the first wrong one, so that all problems are told.
     fn site(&self) -> Option<Site> {
         let table = self.table;
-        let name = self.name();
+        let name = name(table);
         let path = self.path("path", "the folder that holds wp-load.php");
         let url = self.url();
         let trigger = self.trigger(url.as_ref(), path.as_ref());
@@ -72,20 +73,6 @@ impl Reader<'_> {
         Some(Site { name, path, url, trigger, secret_file, keys, timeout, lanes, rescan, grace, host, hooks, schedule })
     }
 
-    fn name(&self) -> Option<String> {
-        let expected = "1 to 64 of the characters a-z 0-9 _ -";
-        let Some(name) = self.table.text("name", expected) else {
-            self.table.missing("name", expected);
-            return None;
-        };
-        let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '-';
-        if name.get_ref().len() > 64 || !name.get_ref().chars().all(is_plain) {
-            self.wrong("name", &name, expected);
-            return None;
-        }
-        Some(name.into_inner())
-    }
-
     pub(super) fn wrong(&self, key: &str, value: &Spanned<String>, expected: &str) {
         self.table.wrong(key, value.span(), &format!("\"{}\"", excerpt(value.get_ref())), expected);
     }
@@ -100,12 +87,8 @@ impl Reader<'_> {
             self.table.missing("url", expected);
             return None;
         };
-        let part = match Url::parse(text.get_ref()) {
-            _ if text.get_ref().contains(char::is_whitespace) => "without a space",
-            Err(_) => expected,
-            Ok(url) if !matches!(url.scheme(), "http" | "https") => "https:// or http://",
-            Ok(url) if url.host_str().is_none_or(str::is_empty) => "a host name",
-            Ok(url) if host_ip(&url).is_some_and(is_link_local) => "no link-local address: no site lives there",
+        let part = match address(text.get_ref(), expected) {
+            Err(expected) => expected,
             Ok(url) if !url.username().is_empty() || url.password().is_some() => {
                 "no user and password in it; `basic_auth_file` names a file for these"
             }
@@ -163,7 +146,7 @@ impl Reader<'_> {
 
     fn schedule(&self, trigger: Option<&Trigger>) -> Option<Schedule> {
         let expected = "\"due\" (each event at its own time), or a crontab expression such as \"*/5 * * * *\"";
-        let zone = self.timezone();
+        let zone = timezone(self.table);
         let written = self.table.text("schedule", expected);
         let is_due = written.as_ref().is_none_or(|written| written.get_ref() == "due");
         if is_due {
@@ -186,32 +169,57 @@ impl Reader<'_> {
             return None;
         }
         let written = written?;
-        match Schedule::parse(written.get_ref(), zone?) {
-            Ok(schedule) if schedule.is_reboot() => self.wrong("schedule", &written, expected),
-            Ok(schedule) => return Some(schedule),
-            Err(wrong) => {
-                let found =
-                    format!("\"{}\": the field {} is \"{}\"", excerpt(written.get_ref()), wrong.field, wrong.found);
-                self.table.wrong("schedule", written.span(), &found, &wrong.expected);
-            }
+        let schedule = crontab_line(self.table, &written, zone?)?;
+        if schedule.is_reboot() {
+            self.wrong("schedule", &written, expected);
+            return None;
         }
-        None
+        Some(schedule)
     }
+}
 
-    fn timezone(&self) -> Option<jiff::tz::TimeZone> {
-        let written = self.table.text("timezone", "an IANA name such as \"Europe/Berlin\"");
-        match schedule::zone(written.as_ref().map(|name| name.get_ref().as_str())) {
-            Ok(zone) => Some(zone),
-            Err(wrong) => {
-                let (span, found) = match &written {
-                    Some(name) => (name.span(), format!("\"{}\"", excerpt(name.get_ref()))),
-                    None => (self.table.span.clone(), wrong.to_string()),
-                };
-                self.table.wrong("timezone", span, &found, &wrong.expected);
-                None
-            }
+/// The five fields, or a nickname, of the key `schedule`.
+pub(super) fn crontab_line(table: &Table<'_>, written: &Spanned<String>, zone: TimeZone) -> Option<Schedule> {
+    match Schedule::parse(written.get_ref(), zone) {
+        Ok(schedule) => Some(schedule),
+        Err(wrong) => {
+            let found = format!("\"{}\": {} is \"{}\"", excerpt(written.get_ref()), wrong.subject(), wrong.found);
+            table.wrong("schedule", written.span(), &found, &wrong.expected);
+            None
         }
     }
+}
+
+/// The key `timezone`; without it the zone of this machine.
+pub(super) fn timezone(table: &Table<'_>) -> Option<TimeZone> {
+    let written = table.text("timezone", "an IANA name such as \"Europe/Berlin\"");
+    match schedule::zone(written.as_ref().map(|name| name.get_ref().as_str())) {
+        Ok(zone) => Some(zone),
+        Err(wrong) => {
+            let (span, found) = match &written {
+                Some(name) => (name.span(), format!("\"{}\"", excerpt(name.get_ref()))),
+                None => (table.span.clone(), wrong.to_string()),
+            };
+            table.wrong("timezone", span, &found, &wrong.expected);
+            None
+        }
+    }
+}
+
+pub(super) const NAME: &str = "1 to 64 of the characters a-z 0-9 _ -";
+
+/// The key `name` of a site or a job.
+pub(super) fn name(table: &Table<'_>) -> Option<String> {
+    let Some(name) = table.text("name", NAME) else {
+        table.missing("name", NAME);
+        return None;
+    };
+    let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '-';
+    if name.get_ref().len() > 64 || !name.get_ref().chars().all(is_plain) {
+        table.wrong("name", name.span(), &format!("\"{}\"", excerpt(name.get_ref())), NAME);
+        return None;
+    }
+    Some(name.into_inner())
 }
 
 /// Both are shown, each at its line.
@@ -248,6 +256,18 @@ fn hook(table: &Table<'_>) -> Option<Hook> {
     });
     table.finish();
     Some(Hook { name: name?.into_inner(), timeout, interrupted })
+}
+
+/// An address of the web, or what is expected of one.
+pub(super) fn address<'a>(text: &str, expected: &'a str) -> Result<Url, &'a str> {
+    match Url::parse(text) {
+        _ if text.contains(char::is_whitespace) => Err("without a space"),
+        Err(_) => Err(expected),
+        Ok(url) if !matches!(url.scheme(), "http" | "https") => Err("https:// or http://"),
+        Ok(url) if url.host_str().is_none_or(str::is_empty) => Err("a host name"),
+        Ok(url) if host_ip(&url).is_some_and(is_link_local) => Err("no link-local address: no site lives there"),
+        Ok(url) => Ok(url),
+    }
 }
 
 pub(super) fn host_ip(url: &Url) -> Option<IpAddr> {

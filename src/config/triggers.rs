@@ -150,7 +150,7 @@ impl Reader<'_> {
             "words that are put in front of PHP, such as [\"docker\", \"exec\", \"-i\", \"shop\"]",
         );
         let ini = self.table.texts("ini", "settings of PHP, such as [\"memory_limit=512M\"]");
-        let user = self.user();
+        let user = user(self.table);
         if user.is_some() && wrapper.is_some() {
             let span = self.table.span_of("user");
             self.table.refuse(
@@ -204,16 +204,17 @@ impl Reader<'_> {
             self.table.wrong(key, self.table.span_of(key), &format!("\"{}\"", excerpt(&word)), expected);
         }
     }
+}
 
-    fn user(&self) -> Option<User> {
-        let expected = "the name of a user of this machine, and not root's";
-        let name = self.table.text("user", expected)?;
-        let user = look_up(name.get_ref());
-        if user.is_none() {
-            self.wrong("user", &name, expected);
-        }
-        user
+/// The key `user`: whom a process runs as.
+pub(super) fn user(table: &Table<'_>) -> Option<User> {
+    let expected = "the name of a user of this machine, and not root's";
+    let name = table.text("user", expected)?;
+    let user = look_up(name.get_ref());
+    if user.is_none() {
+        table.wrong("user", name.span(), &format!("\"{}\"", excerpt(name.get_ref())), expected);
     }
+    user
 }
 
 /// The certificates that `ca_file` names, beside those of this machine.

@@ -30,8 +30,9 @@ pub fn loaded(config: &Config) -> Loaded {
         loaded: Some(clock::rfc3339(clock::now_ms())),
         error: None,
     };
-    let sites = config.sites.iter().map(|site| (site.name.clone(), site.clone())).collect();
-    Loaded { configuration, sites }
+    let sites = config.sites.iter().map(|site| (site.name.clone(), site.keys.clone()));
+    let jobs = config.jobs.iter().map(|job| (job.name.clone(), Vec::new()));
+    Loaded { configuration, keys: sites.chain(jobs).collect() }
 }
 
 impl Reloading {
@@ -59,7 +60,7 @@ impl Reloading {
             tracing::warn!("{key} has changed; it is used from the next start on");
         }
         let next = loaded(&config);
-        let (history, sites) = (config.history.clone(), config.sites.len());
+        let (history, sites) = (config.history.clone(), config.names().len());
         let (answer, answered) = oneshot::channel();
         let order = Order::Reload { config: Box::new(config), answer };
         self.orders.send(order).await.map_err(|_| "the runner is stopping".to_string())?;

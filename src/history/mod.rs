@@ -15,9 +15,15 @@ use crate::protocol::{Error, Row};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunRecord {
     pub run: String,
+    /// Empty for a job that belongs to no site.
     pub site: String,
     pub blog: u32,
+    /// Empty for a job.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub hook: String,
+    /// Of a job's run: its name. None for an event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<String>,
     pub key: String,
     pub schedule: Option<String>,
     /// Unix seconds, WordPress's own timestamp.
@@ -53,6 +59,7 @@ impl RunRecord {
             site: site.to_string(),
             blog: row.blog.unwrap_or(1),
             hook: row.hook.clone(),
+            job: None,
             key: row.key.clone(),
             schedule: row.schedule.clone(),
             due: row.due_at,
@@ -76,9 +83,24 @@ impl RunRecord {
         })
     }
 
+    /// What it goes by among leases, pauses and streams: the job's name, else the site's.
+    pub fn subject(&self) -> &str {
+        self.job.as_deref().unwrap_or(&self.site)
+    }
+
+    /// One line per run.
+    pub fn log(&self) {
+        let (site, run) = (self.subject(), &self.run);
+        match self.outcome {
+            Outcome::Ok => tracing::info!(site, run, "{}", self.sentence()),
+            _ => tracing::warn!(site, run, "{}", self.sentence()),
+        }
+    }
+
     /// One line for people; everything in it that a site's code chose is escaped.
     pub fn sentence(&self) -> String {
-        let mut words = format!("{} {}", crate::text::safe(&self.hook), self.outcome.word());
+        let what = self.job.as_ref().map_or_else(|| crate::text::safe(&self.hook), |job| format!("job {job}"));
+        let mut words = format!("{what} {}", self.outcome.word());
         if let Some(ms) = self.ms {
             words += &format!(" after {}", clock::span(ms));
         }

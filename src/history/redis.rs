@@ -123,7 +123,7 @@ impl SharedHistory {
                 break;
             }
             count += 1;
-            let key = self.key("history", &record.site);
+            let key = self.key("history", record.subject());
             pipeline
                 .cmd("XADD")
                 .arg(key)
@@ -133,7 +133,7 @@ impl SharedHistory {
                 .arg("*")
                 .arg(stored::FIELD)
                 .arg(text);
-            let ended = newest.entry(&record.site).or_insert(i64::MIN);
+            let ended = newest.entry(record.subject()).or_insert(i64::MIN);
             *ended = record.ended_ms.map_or(*ended, |ms| ms.max(*ended));
         }
         for (site, ended) in newest {

@@ -34,10 +34,11 @@ const MIGRATIONS: [&str; NEWEST as usize] = [
     CREATE TABLE facts (site TEXT NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (site, name)) WITHOUT ROWID;
 ",
     unsent::TABLE,
+    "ALTER TABLE runs ADD COLUMN job TEXT; CREATE INDEX runs_by_job ON runs (job, ended_ms) WHERE job IS NOT NULL;",
 ];
-const NEWEST: u32 = 2;
+const NEWEST: u32 = 3;
 const COLUMNS: &str = "run, site, blog, hook, key, schedule, due, started_ms, ended_ms, lateness_ms, ms, outcome, then_, \
-    reason, note, error, output, output_dropped, peak_memory, queries, host, pid, trigger_, batch";
+    reason, note, error, output, output_dropped, peak_memory, queries, host, pid, trigger_, batch, job";
 const PRUNE_EVERY: Duration = Duration::from_secs(3600);
 
 #[derive(Debug, thiserror::Error)]
@@ -237,7 +238,7 @@ fn apply(connection: &Connection, write: &Write) -> rusqlite::Result<usize> {
 fn insert(connection: &Connection, record: &RunRecord) -> rusqlite::Result<usize> {
     let sql = format!(
         "INSERT OR IGNORE INTO runs ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, \
-         ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24)"
+         ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25)"
     );
     let error = record.error.as_ref().and_then(|error| serde_json::to_string(error).ok());
     let inserted = connection.prepare_cached(&sql)?.execute(params![
@@ -265,6 +266,7 @@ fn insert(connection: &Connection, record: &RunRecord) -> rusqlite::Result<usize
         record.pid,
         record.trigger,
         record.batch,
+        record.job,
     ])?;
     if inserted > 0 {
         return Ok(inserted);
@@ -357,7 +359,7 @@ impl Reader {
         let mut values: Vec<rusqlite::types::Value> = Vec::new();
         if let Some(site) = &filter.site {
             values.push(site.clone().into());
-            conditions.push(format!("site = ?{}", values.len()));
+            conditions.push(format!("(job = ?{0} OR (site = ?{0} AND job IS NULL))", values.len()));
         }
         if let Some(since) = filter.since_ms {
             values.push(since.into());
@@ -386,9 +388,11 @@ impl Reader {
         self.query(|connection| connection.query_row(&sql, [run], read).optional())
     }
 
+    /// Of its events.
     pub fn last_ended(&self, site: &str) -> Result<Option<i64>, Error> {
         self.query(|connection| {
-            connection.query_row("SELECT max(ended_ms) FROM runs WHERE site = ?1", [site], |row| row.get(0))
+            connection
+                .query_row("SELECT max(ended_ms) FROM runs WHERE site = ?1 AND job IS NULL", [site], |row| row.get(0))
         })
     }
 
@@ -435,6 +439,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<RunRecord> {
         pid: row.get("pid")?,
         trigger: row.get("trigger_")?,
         batch: row.get("batch")?,
+        job: row.get("job")?,
     })
 }
 

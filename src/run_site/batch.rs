@@ -82,6 +82,7 @@ impl Batch {
             site: site.to_string(),
             blog: 1,
             hook: claim.event.hook.clone(),
+            job: None,
             key: claim.event.key.clone(),
             schedule: claim.event.schedule.clone(),
             due: claim.event.due_at,

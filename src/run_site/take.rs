@@ -1,7 +1,6 @@
 //! Taking a site over, and settling what an earlier runner or request left open.
 
 use super::calls::{Calls, Settle, Timing};
-use super::log_end;
 use crate::history::RunRecord;
 use crate::history::sqlite::History;
 use crate::outcome::Failure;
@@ -95,7 +94,7 @@ pub async fn settle_open(calls: &Calls, left: Left<'_>, history: &History) -> Re
     let was_open = |row: &&Row| open.iter().any(|open| open.run == row.run);
     for row in settled.settled.iter().filter(was_open) {
         if let Some(record) = RunRecord::from_row(&calls.site.name, row) {
-            log_end(&record);
+            record.log();
         }
     }
     learn(calls, &settled.settled, history);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::{Progress, log_end};
+use super::Progress;
 use crate::clock;
 use crate::config::{Site, Trigger, WpCronPhp};
 use crate::history::sqlite::History;
@@ -55,6 +55,7 @@ pub async fn run_without_plugin(
         site: site.name.clone(),
         blog: 1,
         hook: PASS.to_string(),
+        job: None,
         key: String::new(),
         schedule: site.schedule.as_ref().map(|schedule| schedule.expression().to_string()),
         due: due_ms.div_euclid(1000),
@@ -77,7 +78,7 @@ pub async fn run_without_plugin(
         batch: None,
     };
     let went_well = record.outcome == Outcome::Ok;
-    log_end(&record);
+    record.log();
     history.record(record.clone());
     // That an event of the pass failed says nothing about the site.
     let failure = end

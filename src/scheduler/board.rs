@@ -169,6 +169,8 @@ impl Scheduler {
                 tokio::spawn(async move { leave(&calls, install.as_deref(), epoch, true).await });
             }
         }
+        self.heed_board_for_jobs(&board);
+        let Some(others) = &mut self.others else { return };
         // It may have come back before anybody looked.
         if std::mem::replace(&mut others.lost, board.contact.lost) != board.contact.lost || !board.contact.is_there {
             others.pauses.lost();
@@ -186,7 +188,9 @@ impl Scheduler {
         let shown = |site: &str| pause_of(board.paused.get(site).map(String::as_str)).filter(|pause| !is_over(pause));
         if others.part == Part::Member {
             let entries = self.entries.values();
-            others.pauses.begin(entries.filter_map(|entry| Some((entry.site.name.clone(), entry.state.pause()?))));
+            let sites = entries.filter_map(|entry| Some((entry.site.name.clone(), entry.state.pause()?)));
+            let jobs = self.jobs.entries.iter().filter_map(|(name, entry)| Some((name.clone(), entry.state.pause()?)));
+            others.pauses.begin(sites.chain(jobs));
         }
         let turn = others.pauses.turn(shown, now);
         for (site, pause) in turn.to_tell {
@@ -198,6 +202,11 @@ impl Scheduler {
         }
         for entry in self.entries.values_mut() {
             let name = &entry.site.name;
+            if !others.pauses.knows_better(name) && shown(name) != entry.state.pause() {
+                entry.state.set_pause(shown(name));
+            }
+        }
+        for (name, entry) in &mut self.jobs.entries {
             if !others.pauses.knows_better(name) && shown(name) != entry.state.pause() {
                 entry.state.set_pause(shown(name));
             }
@@ -218,6 +227,7 @@ impl Scheduler {
                 others.tell(Tell::Release { site: entry.site.name.clone(), grant });
             }
         }
+        self.tell_keeper_of_jobs(is_hindered);
     }
 
     /// A pass without the plugin has nothing but the lease, and a take-over on its way could take the site from whoever has it
@@ -226,7 +236,9 @@ impl Scheduler {
         let Some(others) = &self.others else { return };
         let is_kept = |entry: &&Entry| entry.removal.is_none() || entry.needs_its_lease() || entry.state.is_taking();
         let names = self.entries.values().filter(is_kept);
-        others.tell(Tell::Sites(names.map(|entry| entry.site.name.clone()).collect()));
+        let jobs = self.jobs.entries.iter().filter(|(_, entry)| !entry.is_removed || entry.is_running_here());
+        let jobs = jobs.map(|(name, _)| name.clone());
+        others.tell(Tell::Sites(names.map(|entry| entry.site.name.clone()).chain(jobs).collect()));
     }
 
     /// A look has ended: can the site be served from here?
@@ -255,9 +267,12 @@ impl Scheduler {
     pub(super) fn pause_everywhere(&mut self, site: &str, pause: Option<Pause>, answer: Answer<()>) {
         let Some(others) = &mut self.others else { return };
         let found = self.entries.values_mut().find(|entry| entry.site.name == site && entry.removal.is_none());
-        let (Some(entry), board, now) = (found, others.board(), clock::steady_ms()) else { return };
+        let job = self.jobs.entries.get_mut(site);
+        let (board, now) = (others.board(), clock::steady_ms());
+        let is_held_here = found.as_ref().is_some_and(|entry| entry.is_held_here());
+        let is_held_here = is_held_here || job.as_ref().is_some_and(|job| job.is_held_here());
         let is_there = board.contact.is_there;
-        if !is_there && !entry.is_held_here() {
+        if !is_there && !is_held_here {
             let why = board.contact.why.clone().unwrap_or_else(|| "Redis has not been reached yet".into());
             let _ = answer.send(Err(Failure::NotStarted(format!(
                 "{why}, and the site is not this runner's at the moment; ask again when Redis answers"
@@ -265,7 +280,12 @@ impl Scheduler {
             return;
         }
         // On this host at once; on the others when they hear of it.
-        entry.state.set_pause(pause);
+        if let Some(entry) = found {
+            entry.state.set_pause(pause);
+        }
+        if let Some(job) = job {
+            job.state.set_pause(pause);
+        }
         others.pauses.say(site, pause, now, is_there);
         // Until all know.
         self.history.learn(site, PAUSED, fact_of(pause));

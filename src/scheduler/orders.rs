@@ -7,10 +7,11 @@ use tokio::sync::oneshot;
 
 pub use super::entry::Answer;
 use super::entry::{Asked, Entry, Removal};
+use super::jobs::JobFacts;
 use super::places::{Place, Places};
 use super::{Facts, Scheduler};
 use crate::clock;
-use crate::config::{Config, Site};
+use crate::config::{Config, Site, Work};
 use crate::history::RunRecord;
 use crate::history::sqlite::Reader;
 use crate::outcome::Failure;
@@ -101,6 +102,7 @@ impl Scheduler {
                     self.noticed(&site, &notice);
                 }
             }
+            Order::Run { site, hook, answer } if self.has_job(&site) => self.ask_job(&site, hook.as_ref(), answer),
             Order::Run { site, hook, answer } => match self.named(&site) {
                 Some(entry) => entry.ask(Asked { hook, answer }),
                 None => drop(answer.send(Err(no_such_site()))),
@@ -110,6 +112,10 @@ impl Scheduler {
             Order::Decide { site, run, decision, answer } => self.decide(&site, run, decision, answer),
             Order::Reload { config, answer } => drop(answer.send(self.reload(&config))),
         }
+    }
+
+    fn has_job(&self, name: &str) -> bool {
+        self.jobs.entries.get(name).is_some_and(|entry| !entry.is_removed)
     }
 
     fn named(&mut self, site: &str) -> Option<&mut Entry> {
@@ -127,7 +133,7 @@ impl Scheduler {
     }
 
     fn pause(&mut self, site: &str, pause: Option<Pause>, answer: Answer<()>) {
-        if self.named(site).is_none() {
+        if self.named(site).is_none() && !self.has_job(site) {
             return drop(answer.send(Err(no_such_site())));
         }
         match pause {
@@ -140,6 +146,9 @@ impl Scheduler {
         }
         if let Some(entry) = self.named(site) {
             entry.state.set_pause(pause);
+        }
+        if let Some(job) = self.jobs.entries.get_mut(site) {
+            job.state.set_pause(pause);
         }
         self.history.learn(site, PAUSED, fact_of(pause));
         let _ = answer.send(Ok(()));
@@ -174,6 +183,12 @@ impl Scheduler {
                 false => Facts::read(&reader, &site.name).map_err(|error| error.to_string())?,
             };
             added.insert(site.name.clone(), (site.clone(), facts));
+        }
+        let mut jobs = BTreeMap::new();
+        for job in config.jobs.iter().filter(|job| !self.jobs.entries.contains_key(&job.name)) {
+            let facts = JobFacts::read(&reader, &job.name).map_err(|error| error.to_string())?;
+            // The machine has not been started for it.
+            jobs.insert(job.name.clone(), JobFacts { is_new_boot: false, ..facts });
         }
         let mut changes = Changes::default();
         let now = clock::now_ms();
@@ -216,13 +231,14 @@ impl Scheduler {
                 changes.added.push(name);
             }
         }
+        self.reload_jobs(&config.jobs, jobs, &mut changes);
         self.configure_keeper();
         Ok(changes)
     }
 }
 
 fn no_such_site() -> Failure {
-    Failure::NotStarted("no [[site]] has this name".into())
+    Failure::NotStarted("no [[site]] and no [[job]] has this name".into())
 }
 
 impl Places {
@@ -235,6 +251,9 @@ impl Places {
                 Some(place) => self.allow(place, site.lanes),
                 None => {}
             }
+        }
+        if config.jobs.iter().any(|job| matches!(job.work, Work::Wp { .. })) {
+            self.allow(Place::WpCli, config.runner.max_wp_cli);
         }
     }
 }

@@ -25,13 +25,16 @@ impl Scheduler {
         for entry in self.entries.values_mut() {
             entry.refuse_all(&Failure::Stopping);
         }
+        for entry in self.jobs.entries.values_mut() {
+            entry.refuse_asked(&Failure::Stopping);
+        }
         let deadline = tokio::time::Instant::now() + limit;
         self.end_calls().await;
         self.leave().await;
         self.give_leases_back(Entry::needs_its_lease).await;
         self.refuse_late_orders();
         if self.running > 0 {
-            tracing::info!("stopping: {} requests still run events; waiting up to {limit:?} for them", self.running);
+            tracing::info!("stopping: {} requests or jobs still run; waiting up to {limit:?} for them", self.running);
         }
         while self.running > 0 {
             self.publish();
@@ -39,6 +42,7 @@ impl Scheduler {
                 () = tokio::time::sleep_until(deadline) => break,
                 // Whoever watches over this process wants to hear that it lives.
                 () = tokio::time::sleep(Duration::from_secs(1)) => {}
+                Some(ended) = self.jobs.tasks.join_next() => self.take_job(ended),
                 happened = next_event(&mut self.tasks, &mut self.progress, &mut self.orders) => self.take(happened),
             }
         }
@@ -77,7 +81,8 @@ impl Scheduler {
     pub async fn give_leases_back(&mut self, is_kept: impl Fn(&Entry) -> bool) {
         let Some(others) = &self.others else { return };
         let kept = self.entries.values().filter(|entry| is_kept(entry) || entry.state.is_taking());
-        let keep = kept.map(|entry| entry.site.name.clone()).collect();
+        let jobs = self.jobs.entries.iter().filter(|(_, entry)| entry.is_running_here()).map(|(name, _)| name.clone());
+        let keep = kept.map(|entry| entry.site.name.clone()).chain(jobs).collect();
         let (answer, answered) = oneshot::channel();
         others.tell(Tell::Leave { keep, answer });
         let _ = tokio::time::timeout(GOODBYE, answered).await;

@@ -154,8 +154,21 @@ fn explain(error: &reqwest::Error) -> EndOfStream {
     }
 }
 
+/// To somewhere that is no site: what a job fetches, and whom alerts are for. A proxy of the environment is taken, as curl does.
+pub fn outward(limit: Duration) -> reqwest::Result<reqwest::Client> {
+    reqwest::Client::builder()
+        .redirect(redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .connect_timeout(Duration::from_secs(10).min(limit))
+        .timeout(limit)
+        .pool_max_idle_per_host(0)
+        .user_agent(concat!("wp-cron-runner/", env!("CARGO_PKG_VERSION")))
+        .dns_resolver(Arc::new(NotLinkLocal))
+        .build()
+}
+
 /// reqwest says "error sending request"; the reason is further down.
-fn causes(error: &reqwest::Error) -> String {
+pub fn causes(error: &reqwest::Error) -> String {
     let mut words: Vec<String> = Vec::new();
     let mut cause = error.source();
     while let Some(inner) = cause {

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::net::unix::pipe;
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::{SemaphorePermit, mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -78,11 +79,13 @@ impl Place {
 pub struct Program {
     /// The program and its arguments; no shell ever sees them.
     pub words: Vec<String>,
-    pub env: Vec<(&'static str, String)>,
+    pub env: Vec<(String, String)>,
     pub folder: Option<PathBuf>,
     pub input: Input,
     /// End it where nobody waits for its answer any more. An event is never ended for that.
     pub ends_unheard: bool,
+    /// Both outputs are one, in the order in which they were written.
+    pub is_one_output: bool,
 }
 
 /// What it has on stdin.
@@ -138,6 +141,14 @@ impl Program {
         let mut command = Command::new(first);
         command.args(rest).env_clear().envs(self.env).process_group(0);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let both = match self.is_one_output {
+            true => {
+                let (reader, writer) = io::pipe()?;
+                command.stdout(writer.try_clone()?).stderr(writer);
+                Some(pipe::Receiver::from_owned_fd(reader.into())?)
+            }
+            false => None,
+        };
         let input = match self.input {
             Input::Bytes(bytes) => {
                 command.stdin(Stdio::piped());
@@ -152,6 +163,8 @@ impl Program {
             command.current_dir(folder);
         }
         let mut child = command.spawn()?;
+        // It holds the other end of the pipe as well.
+        drop(command);
         let pid = child.id();
         let (tell, said) = mpsc::channel(16);
         let (order, orders) = mpsc::channel(4);
@@ -160,6 +173,7 @@ impl Program {
             tokio::spawn(write(stdin, input));
         }
         let out = child.stdout.take().map(|pipe| tokio::spawn(drain(pipe, tell.clone(), Said::Out, heard.clone())));
+        let out = out.or(both.map(|pipe| tokio::spawn(drain(pipe, tell.clone(), Said::Out, heard.clone()))));
         let err = child.stderr.take().map(|pipe| tokio::spawn(drain(pipe, tell.clone(), Said::Err, heard.clone())));
         let owner = Owner { child, tell, heard, ends_unheard: self.ends_unheard };
         tokio::spawn(owner.look_after(orders, [out, err], place));

@@ -42,11 +42,11 @@ impl<'a> Rights<'a> {
         Ok(Self { account, wrapper: &wp_cli.wrapper })
     }
 
-    /// For PHP that is started before there is a site. Whoever is not root stays who he is.
-    pub fn of_user(user: &'a User) -> Self {
-        let own = rustix::process::geteuid();
-        let account = if own.is_root() && user.uid != 0 { Account::User(user) } else { Account::Ours };
-        Self { account, wrapper: &[] }
+    /// Of a job's process, which is never root's: `run` refuses to be.
+    pub fn of_job(user: Option<&'a User>, wrapper: &'a [String]) -> Self {
+        let own = rustix::process::geteuid().as_raw();
+        let account = user.filter(|user| user.uid != own).map_or(Account::Ours, Account::User);
+        Self { account, wrapper }
     }
 
     /// The words in front of PHP. setpriv(1) becomes the program that it starts, so that one stays our child.
@@ -64,7 +64,7 @@ impl<'a> Rights<'a> {
         words
     }
 
-    pub fn environment(&self) -> Vec<(&'static str, String)> {
+    pub fn environment(&self) -> Vec<(String, String)> {
         let ours = |name: &'static str| Some((name, std::env::var(name).ok().filter(|value| !value.is_empty())?));
         let mut kept: Vec<_> = KEPT.into_iter().filter_map(ours).collect();
         match &self.account {
@@ -81,7 +81,7 @@ impl<'a> Rights<'a> {
         if !kept.iter().any(|(name, _)| *name == "PATH") {
             kept.push(("PATH", PATH.to_string()));
         }
-        kept
+        kept.into_iter().map(|(name, value)| (name.to_string(), value)).collect()
     }
 }
 

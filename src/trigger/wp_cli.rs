@@ -66,6 +66,7 @@ impl Client {
             folder: folder(&self.site),
             input: Input::Bytes(self.envelope(request)),
             ends_unheard: call != Call::Run,
+            is_one_output: false,
         };
         let first = program.words.first().cloned().unwrap_or_default();
         let running = program.start(place).map_err(|error| EndOfStream::Nothing(not_started(&first, &error)))?;

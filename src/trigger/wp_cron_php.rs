@@ -144,8 +144,14 @@ async fn through_wp_cli(site: &Site, wp_cli: &WpCli, lock: Option<&File>, output
         Ok(file) => file.map_or(Input::Bytes(Vec::new()), Input::File),
         Err(error) => return PassEnd::failed(Failure::NotReached(format!("its lock cannot be handed on: {error}"))),
     };
-    let program =
-        Program { words, env: rights.environment(), folder: wp_cli::folder(site), input, ends_unheard: false };
+    let program = Program {
+        words,
+        env: rights.environment(),
+        folder: wp_cli::folder(site),
+        input,
+        ends_unheard: false,
+        is_one_output: false,
+    };
     let first = program.words.first().cloned().unwrap_or_default();
     let mut running = match program.start(None) {
         Ok(running) => running,

@@ -52,6 +52,7 @@ fn row_37_a_wrong_key_a_wrong_clock_and_a_replay_run_nothing() {
     plan.schedule(&site, &[(unix_now(), "fx_ok", json!(["in order"]))]);
     wait_for("its record", secs(15), || runner.history_of("fx_ok").first().cloned());
     let mut said = Vec::new();
+    let mut used = door.asked();
 
     // PHP's clock is off: by an hour, by a minute and a little. Fifty seconds are borne.
     for (seconds, words) in [(-3650, "differs from this one by -1 h"), (75, "differs from this one by 1 min")] {
@@ -69,7 +70,7 @@ fn row_37_a_wrong_key_a_wrong_clock_and_a_replay_run_nothing() {
         wait_for("good word", secs(15), || (view(&runner, "shop")["state"] == "ok").then_some(()));
         clock.set(0);
     }
-    // A call that was refused for its clock was never used: sent again in time, it is good. Those are not replayed below.
+    // A call that was refused for its clock was never used: sent again in time, it is good. Those are not replayed.
     let refused_for_the_clock = door.asked().len();
 
     // The key here is not the key there.
@@ -88,14 +89,12 @@ fn row_37_a_wrong_key_a_wrong_clock_and_a_replay_run_nothing() {
 
     // Every call that changes something, sent once more while something is due and nobody looks after the site.
     assert!(plan.wait(&site, secs(10)));
-    let recorded = door.asked().split_off(refused_for_the_clock);
+    used.extend(door.asked().split_off(refused_for_the_clock));
     runner.kill();
     plan.schedule(&site, &[(unix_now(), "fx_ok", json!(["at the replay"]))]);
     let before = site.ledger().begins("fx_ok").len();
     let mut replayed = 0;
-    for call in
-        recorded.iter().filter(|asked| ["run", "settle"].contains(&asked.call.as_str())).rev().take(times(6, 60))
-    {
+    for call in used.iter().filter(|asked| ["run", "settle"].contains(&asked.call.as_str())).rev().take(times(6, 60)) {
         let page = again(&site.address(), &call.bytes);
         // Those of the wrong key were refused before anything was noted; so they are now.
         let is_refused = (page.status == 409 && page.body.contains("E_REPLAY")) || page.status == 401;

@@ -190,6 +190,13 @@ impl Runner {
         said(self.command(account::SITE).args(arguments))
     }
 
+    /// A command that is not waited for: somebody waits for its answer, beside the test.
+    pub fn command_for_later(&self, arguments: &[&str]) -> std::thread::JoinHandle<Said> {
+        let mut command = self.command(account::SITE);
+        command.args(arguments);
+        std::thread::spawn(move || said(&mut command))
+    }
+
     /// A command as the caller, who may be root: `plugin`, `init`.
     pub fn cli_as_caller(&self, arguments: &[&str]) -> Said {
         said(self.configured(Command::new(&self.binary)).args(arguments))

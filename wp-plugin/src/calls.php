@@ -342,6 +342,8 @@ function settled( Connection $db, Locks $locks, array $ask ): array {
 			'policies'  => (array) ( $ask['policies'] ?? array() ),
 		)
 	);
+	// Read before the rows that have ended: what ends in between is then in both, and not in neither.
+	$open  = array_map( __NAMESPACE__ . '\report_open', open_rows( $db ) );
 	$rows  = array();
 	$where = array();
 	$asked = array_filter( (array) ( $ask['runs'] ?? array() ), 'is_string' );
@@ -379,7 +381,7 @@ function settled( Connection $db, Locks $locks, array $ask ): array {
 			'install'   => install_id(),
 			'settled'   => array_slice( $rows, 0, 500 ),
 			'more'      => count( $rows ) > 500,
-			'open'      => array_map( __NAMESPACE__ . '\report_open', open_rows( $db ) ),
+			'open'      => $open,
 			'now_ms'    => now_ms(),
 		),
 		timetable( $cron, time() )

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use tokio::io::AsyncReadExt;
 
+use super::super::is_root;
 use crate::config::User;
 use crate::config::wp_content::text_constant;
 use crate::protocol::signature::random_hex;
@@ -65,7 +66,8 @@ pub struct Blog {
 pub async fn ask(php: &Path, root: &Path, user: &User) -> Result<Told, String> {
     let mark = random_hex::<8>().map_err(|error| error.to_string())?;
     let host = text_constant(root, "DOMAIN_CURRENT_SITE").unwrap_or_default();
-    let rights = Rights::of_user(user);
+    // Whoever is not root stays who he is.
+    let rights = Rights::of_job(Some(user).filter(|_| is_root()), &[]);
     let mut words = rights.words();
     words.push(php.display().to_string());
     let quiet = ["display_errors=0", "log_errors=0", "memory_limit=512M"];

@@ -103,7 +103,7 @@ impl SharedHistory {
                 }
             }
             // What became of it comes later, in the same stream.
-            walks.retain(|walk| !walk.is_over && found.as_ref().is_none_or(|record| record.site == walk.site));
+            walks.retain(|walk| !walk.is_over && found.as_ref().is_none_or(|record| record.subject() == walk.site));
         }
         Ok(found)
     }

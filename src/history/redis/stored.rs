@@ -28,7 +28,7 @@ pub fn write(record: &RunRecord) -> String {
 /// None: another version has written it.
 pub fn read(site: &str, text: &[u8]) -> Option<RunRecord> {
     let record: RunRecord = serde_json::from_slice(text).ok()?;
-    (record.site == site).then_some(record)
+    (record.subject() == site).then_some(record)
 }
 
 /// How many bytes are gone.

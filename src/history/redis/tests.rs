@@ -25,6 +25,7 @@ fn record(run: &str, site: &str, ended_ms: i64) -> RunRecord {
         site: site.into(),
         blog: 1,
         hook: "wc_import".into(),
+        job: None,
         key: "k".into(),
         schedule: Some("hourly".into()),
         due: ended_ms / 1000 - 1,

@@ -10,6 +10,7 @@ fn record(run: &str, ended_ms: i64) -> RunRecord {
         site: "shop".into(),
         blog: 1,
         hook: "wc_import".into(),
+        job: None,
         key: "k".into(),
         schedule: None,
         due: ended_ms / 1000 - 1,

@@ -1,0 +1,86 @@
+//! A job as reports show it.
+
+use std::sync::atomic::Ordering;
+
+use serde::Serialize;
+
+use super::{Held, JobEntry};
+use crate::clock;
+use crate::run_job::mark::Open;
+use crate::site::Running;
+
+#[derive(Debug, Clone, Serialize)]
+pub struct JobView {
+    pub job: String,
+    pub site: Option<String>,
+    /// `ok`, `running`, `starting`, `waiting`, `standby`, `paused`, `removed`.
+    pub state: &'static str,
+    /// The name of the runner that looks after it; null where nobody is known to.
+    pub runner: Option<String>,
+    pub message: Option<String>,
+    pub next: Option<String>,
+    pub schedule: String,
+    pub timezone: String,
+    pub paused: bool,
+    pub paused_until: Option<String>,
+    pub running: Option<Running>,
+    pub last: Option<LastRun>,
+    /// `wp`, `command` or `url`.
+    pub work: &'static str,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct LastRun {
+    pub run: String,
+    pub outcome: &'static str,
+    pub ended: Option<String>,
+}
+
+impl JobEntry {
+    pub fn view(&self, runner: &str, now: i64) -> JobView {
+        let why = self.why_not(now);
+        let pause = self.state.pause();
+        let orphan = self.orphan.as_ref().map(|open| self.running_of(open, None));
+        let pid = Some(self.pid.load(Ordering::Relaxed)).filter(|pid| *pid != 0);
+        let running = self.running.as_ref().map(|open| self.running_of(open, pid)).or(orphan);
+        let state = match &why {
+            _ if self.is_removed => "removed",
+            _ if running.is_some() => "running",
+            Some((state, _)) => state,
+            None if pause.is_some() => "paused",
+            None => "ok",
+        };
+        let others = self.held.as_ref().and_then(Held::runner).map(str::to_string);
+        let is_ours = self.held.as_ref().is_none_or(Held::is_known);
+        JobView {
+            job: self.job.name.clone(),
+            site: self.job.site.clone(),
+            state,
+            runner: others.or_else(|| is_ours.then(|| runner.to_string())),
+            message: why.map(|(_, words)| words),
+            next: self.state.next_ms().map(clock::rfc3339),
+            schedule: self.job.schedule.expression().to_string(),
+            timezone: self.job.schedule.zone_name(),
+            paused: pause.is_some(),
+            paused_until: pause.and_then(|pause| pause.until).map(clock::rfc3339),
+            running,
+            last: self.last.as_ref().map(|last| LastRun {
+                run: last.run.clone(),
+                outcome: last.outcome.word(),
+                ended: last.ended_ms.map(clock::rfc3339),
+            }),
+            work: self.job.work.word(),
+        }
+    }
+
+    fn running_of(&self, open: &Open, pid: Option<u32>) -> Running {
+        Running {
+            run: open.run.clone(),
+            hook: format!("job {}", self.job.name),
+            started: clock::rfc3339(open.started_ms),
+            pid: pid.map(i64::from),
+            host: Some(open.host.clone()),
+            overdue: None,
+        }
+    }
+}

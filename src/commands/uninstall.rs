@@ -139,8 +139,7 @@ fn left(config: &Config, source: &str) -> Vec<Left> {
         leave(job, "a job of the configuration: it ends with it; this line belongs to a crontab".into());
     }
     for copy in state::crontab_copies(config) {
-        let shown = copy.display();
-        leave(shown.to_string(), format!("a crontab as it was before `import`: `crontab {shown}` puts a user's back"));
+        leave(copy.display().to_string(), format!("a crontab as it was before `import`; {}", state::way_back(&copy)));
     }
     if let Some(redis) = &config.redis {
         leave(

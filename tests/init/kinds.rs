@@ -221,6 +221,12 @@ fn on_a_server_everything_is_in_its_usual_place() {
     let text = fs::read_to_string(config.join("config.toml")).expect("the configuration");
     assert!(text.starts_with("[[site]]"), "what is usual is not written: {text}");
     assert!(on_a_server(&runner, "", &["init", &path]).stdout.contains("nothing to change"));
+    // As `import` leaves it where it was there first.
+    for path in [&config, &config.join("config.toml")] {
+        std::os::unix::fs::chown(path, Some(0), Some(0)).expect("root's");
+    }
+    let opened = on_a_server(&runner, "", &["init", &path]);
+    assert!(opened.stdout.contains("config.toml is the group www-data's to read"), "{opened:?}");
 
     site.schedule_in(-1, "fx_ok", &json!(["on a server"]));
     let as_www = "setpriv --reuid www-data --regid www-data --init-groups";

@@ -74,7 +74,10 @@ fn what_is_not_ours_stays_and_is_named() {
     assert_eq!(runner.cli_as_caller(&["init", &site.path.display().to_string()]).code(), 0);
     let folder = runner.dir.join("etc/wpcr");
     fs::write(folder.join("redis.password"), "x\n").expect("a file of the admin's");
-    fs::write(folder.join("state/crontab.www-data.1"), "* * * * * true\n").expect("a copy");
+    fs::write(folder.join("crontab.www-data.20261123T115500.123Z"), "* * * * * true\n").expect("a copy");
+    runner.rewrite_config(|text| {
+        text + "\n[[job]]\nname = \"export\"\nschedule = \"15 3 * * *\"\nsite = \"shop\"\nwp = [\"export\"]\n"
+    });
     let asked = |answer: &str| {
         let command = format!("{} --config {} uninstall", runner.binary.display(), runner.config.display());
         let script = format!("printf '{answer}\\n' | script -qec '{command}' /dev/null");
@@ -87,10 +90,10 @@ fn what_is_not_ours_stays_and_is_named() {
     let said = runner.cli_as_caller(&["uninstall", "--yes", "--json"]);
     assert_eq!(said.code(), 0, "{said:?}");
     let left = said.json()["left"].to_string();
-    for part in ["redis.password", "crontab.www-data.1", "puts a user's back"] {
+    for part in ["redis.password", "crontab -u www-data ", "# job export", "15 3 * * * wp export --path="] {
         assert!(left.contains(part), "`{part}` in {left}");
     }
-    assert!(folder.join("redis.password").exists() && folder.join("state/crontab.www-data.1").exists());
+    assert!(folder.join("redis.password").exists() && folder.join("crontab.www-data.20261123T115500.123Z").exists());
     assert!(!runner.config.exists() && !folder.join("shop.key").exists());
 }
 

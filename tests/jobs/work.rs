@@ -68,7 +68,10 @@ fn programs_end_well_or_badly_and_the_record_says_how() {
 
     let endless = run("endless", 1);
     assert_eq!((&endless["outcome"], &endless["output"]), (&json!("timed_out"), &json!("begun\n")));
-    let left = std::process::Command::new("pgrep").args(["-g", &endless["pid"].to_string(), "--runstates", "R,S,D"]).output().expect("pgrep");
+    let left = std::process::Command::new("pgrep")
+        .args(["-g", &endless["pid"].to_string(), "--runstates", "R,S,D"])
+        .output()
+        .expect("pgrep");
     assert!(left.stdout.is_empty(), "all that it started has ended as well");
 
     let floods = run("floods", 0);

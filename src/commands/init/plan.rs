@@ -105,6 +105,7 @@ impl Plan {
         if self.text.is_some() && !folder.is_dir() {
             lines.push(format!("folder {} (mode 0750, {})", folder.display(), self.whose()));
         }
+        lines.extend(self.closed().map(|path| self.opened(path)));
         if !self.state_dir.is_dir() {
             lines.push(format!("folder {} (mode 0700, {})", self.state_dir.display(), self.runners()));
         }
@@ -153,6 +154,16 @@ impl Plan {
             let runner = is_root().then_some((self.runner.uid, self.runner.gid));
             made(&self.state_dir, 0o700, runner, &self.runners(), done)?;
         }
+        self.write_configuration(done)?;
+        for path in self.closed().collect::<Vec<_>>() {
+            open_for(path, self.runner.gid).map_err(|error| io_stop("open", path, &error))?;
+            done.push(self.opened(path));
+        }
+        Ok(())
+    }
+
+    fn write_configuration(&self, done: &mut Vec<String>) -> Result<(), Stop> {
+        let group = is_root().then_some((0, self.runner.gid));
         let shown = self.config.display();
         match &self.text {
             None => {}
@@ -170,6 +181,20 @@ impl Plan {
             }
         }
         Ok(())
+    }
+
+    /// What root made for himself, the configuration that `import` wrote perhaps, and the runner has to read.
+    fn closed(&self) -> impl Iterator<Item = &Path> {
+        let paths = [self.config.parent(), Some(self.config.as_path())].into_iter().flatten();
+        paths.filter(|path| {
+            let is_roots = fs::symlink_metadata(path).is_ok_and(|found| (found.uid(), found.gid()) == (0, 0));
+            let runner = (self.runner.uid, self.runner.gid);
+            is_root() && is_roots && owner::as_user(runner.0, runner.1, || File::open(path).map(drop)).is_err()
+        })
+    }
+
+    fn opened(&self, path: &Path) -> String {
+        format!("{} is the group {}'s to read", path.display(), group_name(self.runner.gid))
     }
 
     /// Root sees everything, and so would not notice.
@@ -216,6 +241,15 @@ fn make_folder(path: &Path, mode: u32, whose: Option<(u32, u32)>) -> io::Result<
         fchown(&folder, Some(uid), Some(gid))?;
     }
     folder.set_permissions(Permissions::from_mode(mode))
+}
+
+/// Through its descriptor: the group, and that group's right to read (and to enter).
+fn open_for(path: &Path, gid: u32) -> io::Result<()> {
+    let file = File::from(open(path, OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?);
+    fchown(&file, None, Some(gid))?;
+    let metadata = file.metadata()?;
+    let needed = if metadata.is_dir() { 0o050 } else { 0o040 };
+    file.set_permissions(Permissions::from_mode(metadata.mode() & 0o7777 | needed))
 }
 
 /// Complete from its first moment.

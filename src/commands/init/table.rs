@@ -64,8 +64,10 @@ impl Present {
         self.config.iter().flat_map(|config| &config.sites)
     }
 
+    /// Of sites and of jobs.
     pub fn names(&self) -> Vec<&str> {
-        self.sites().map(|site| site.name.as_str()).collect()
+        let jobs = self.config.iter().flat_map(|config| &config.jobs);
+        self.sites().map(|site| site.name.as_str()).chain(jobs.map(|job| job.name.as_str())).collect()
     }
 
     /// Beside a configuration in a place of its own; else where the unit has it.

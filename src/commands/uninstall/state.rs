@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::super::{Stop, exit, owner};
 use super::Left;
-use crate::config::Config;
+use crate::config::{Config, look_up};
 use crate::text;
 
 const NAMES: [&str; 7] = [
@@ -40,6 +40,19 @@ pub fn crontab_copies(config: &Config) -> Vec<PathBuf> {
         names.map(|name| folder.join(name)).collect::<Vec<_>>()
     });
     copies.collect()
+}
+
+/// How a copy gets to where it was: `crontab.alice.20261123T115500.123Z`, `crontab.etc-cron.d-shop.20261123T115500.123Z`.
+pub fn way_back(copy: &Path) -> String {
+    let name = copy.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let of = name.strip_prefix("crontab.").and_then(|rest| rest.rsplitn(3, '.').nth(2)).unwrap_or_default();
+    let shown = copy.display();
+    match of.strip_prefix("etc-cron.d-") {
+        Some(file) => format!("`cp {shown} /etc/cron.d/{file}` puts it back"),
+        None if of == "etc-crontab" => format!("`cp {shown} /etc/crontab` puts it back"),
+        None if look_up(of).is_some() || of == "root" => format!("`crontab -u {of} {shown}` puts it back"),
+        None => "it was taken from a file that `import` was given".to_string(),
+    }
 }
 
 /// A daemon holds its lock for as long as it lives.
@@ -114,4 +127,39 @@ fn remove_folder(folder: &Path, done: &mut Vec<String>) -> Option<Left> {
         Err(error) => error.to_string(),
     };
     Some(Left { what: format!("the folder {}", folder.display()), why })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_of_a_crontab_says_where_it_was() {
+        for (name, expected) in [
+            (
+                "crontab.www-data.20261123T115500.123Z",
+                "`crontab -u www-data /x/crontab.www-data.20261123T115500.123Z` puts",
+            ),
+            ("crontab.root.20261123T115500.123Z", "`crontab -u root "),
+            ("crontab.etc-crontab.20261123T115500.123Z", " /etc/crontab` puts"),
+            ("crontab.etc-cron.d-shop.20261123T115500.123Z", " /etc/cron.d/shop` puts"),
+            ("crontab.srv-x-jobs.20261123T115500.123Z", "it was taken from a file"),
+            ("crontab.", "it was taken from a file"),
+        ] {
+            let way = way_back(&Path::new("/x").join(name));
+            assert!(way.contains(expected), "{name}: {way}");
+        }
+    }
+
+    #[test]
+    fn only_the_runner_s_own_files_are_its() {
+        for name in
+            ["history.sqlite-wal", "lease-shop.lock", "pass-shop.lock", "runner.id", "control.key", "daemon.lock"]
+        {
+            assert!(is_ours(name), "{name}");
+        }
+        for name in ["lease-shop.txt", "history.sqlite.bak", "crontab.root.x", ".hidden", "shop.key"] {
+            assert!(!is_ours(name), "{name}");
+        }
+    }
 }

@@ -181,6 +181,20 @@ mod tests {
     }
 
     #[test]
+    fn no_text_is_too_odd() {
+        let code =
+            "/* é */ $x = \"\\\"é\"; # ü\n// ' \ndefine( 'WP_HOME', 'https://ü.example/' . (f(')') . \"\") ); 'é\\";
+        let cuts = (0..=code.len()).filter(|at| code.is_char_boundary(*at));
+        for at in cuts.clone() {
+            for end in cuts.clone().filter(|end| *end >= at) {
+                let part = without_comments(&code[at..end]);
+                let value = expression(&part, "WP_HOME").map(parts).unwrap_or_default();
+                assert!(value.iter().filter_map(|part| quoted(part)).all(|text| code.contains(&text)));
+            }
+        }
+    }
+
+    #[test]
     fn wp_content_is_where_the_configuration_says() {
         for (code, expected) in [
             ("", "wp/wp-content"),

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{bare, differences, on_a_port_of_its_own, tree};
 use crate::support::account::is_root;
-use crate::support::{Site, secs, wait_for};
+use crate::support::{Site, WordPress, secs, wait_for};
 
 #[test]
 fn a_step_that_fails_is_told_with_the_way_on_and_the_way_back() {
@@ -20,6 +20,8 @@ fn a_step_that_fails_is_told_with_the_way_on_and_the_way_back() {
     fs::write(&file, &unusual).expect("wp-config.php");
     let before = (tree(&site.path), tree(runner.dir.path()));
     let path = site.path.display().to_string();
+    let dry = runner.cli_as_caller(&["init", "--dry-run", &path]);
+    assert!(dry.stdout.contains("to put into it by hand"), "{dry:?}");
     let said = runner.cli_as_caller(&["init", &path]);
     assert_eq!(said.code(), 78, "{said:?}");
     assert!(said.stdout.contains("key made") && said.stderr.contains("WP_CRON_RUNNER_KEYS"), "{said:?}");
@@ -69,7 +71,7 @@ fn uninstall_refuses_what_would_be_lost_before_anything_is_touched() {
 
 #[test]
 fn what_is_not_ours_stays_and_is_named() {
-    let site = Site::builder().sqlite().without_fixture().start();
+    let site = Site::builder().sqlite().wordpress(WordPress::Oldest).without_fixture().start();
     let runner = bare(&site);
     assert_eq!(runner.cli_as_caller(&["init", &site.path.display().to_string()]).code(), 0);
     let folder = runner.dir.join("etc/wpcr");

@@ -135,7 +135,11 @@ impl Plan {
         }
         let block = wp_config::block(&self.site, "(the key)");
         let shown = indented(&block);
-        Some(format!("file {} (mode and owner stay), a block in it:{shown}", file.display()))
+        let how = match wp_config::with_block(&text, &block) {
+            Some(_) => "(mode and owner stay), a block in it",
+            None => "has no line that loads wp-settings.php: a block to put into it by hand",
+        };
+        Some(format!("file {} {how}:{shown}", file.display()))
     }
 
     /// Folders and the configuration; the plugin and its key come after it, by the configuration's own words.
@@ -177,7 +181,7 @@ impl Plan {
                 if !changed.map_err(|error| io_stop("write", &self.config, &error))? {
                     return Err(Stop::new(exit::LATER, format!("{shown} was changed meanwhile by somebody else")));
                 }
-                done.push(format!("site {} added to {shown}", self.site));
+                done.push(format!("site {} written to {shown}", self.site));
             }
         }
         Ok(())

@@ -37,7 +37,10 @@ pub fn candidates(root: &Path, runner: Option<&User>) -> Vec<Candidate> {
         if !is_trusted(&pool, &user) || candidates.iter().any(|known| known.address == address) {
             continue;
         }
-        let reached = reach(&pool, &address, &user, runner);
+        let reached = match pool.settings.get("chroot").is_some_and(|folder| !folder.is_empty()) {
+            true => Err(io::Error::other("it has a `chroot`, in which the site has another path")),
+            false => reach(&pool, &address, &user, runner),
+        };
         let owns_the_files = owners.contains(&user.uid);
         let nearness = nearness(&pool, root);
         candidates.push(Candidate { pool, address, user, reached, owns_the_files, nearness });

@@ -4,11 +4,13 @@ mod port;
 mod reload;
 mod signals;
 mod systemd;
+mod telling;
 mod views;
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
@@ -19,7 +21,7 @@ use crate::clock;
 use crate::config::Config;
 use crate::config::redis::Redis;
 use crate::history::redis::{Sending, SharedHistory};
-use crate::history::sqlite::{self, History};
+use crate::history::sqlite::{self, History, Reader};
 use crate::lease::file::{Lease, Refusal, StateDir};
 use crate::lease::redis::{Part, keep, probe};
 use crate::outcome::Stop;
@@ -28,6 +30,7 @@ use crate::run_site::calls::Me;
 use crate::scheduler::{Others, Parts, Scheduler};
 use reload::{Reloading, loaded};
 use signals::Signals;
+use telling::Telling;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -55,6 +58,9 @@ pub fn refuse_root(command: &'static str) -> Result<(), Error> {
     if rustix::process::geteuid().is_root() { Err(Error::Root(command)) } else { Ok(()) }
 }
 
+/// For what nobody has been told of yet.
+const LAST_ALERTS: Duration = Duration::from_secs(6);
+
 /// Notices come in bursts; whoever waits for an answer waits for his place as well.
 const ORDERS: usize = 10_000;
 
@@ -76,6 +82,7 @@ pub async fn run(config: Config) -> Result<(), Error> {
         Some(redis) => Some(share(&config, redis, &me).await?),
         None => None,
     };
+    let failing = Reader::open(&history_file)?;
     let shared = config.redis.as_ref().map(|redis| {
         let link = Arc::new(Link::new(redis));
         Arc::new(SharedHistory::new(&link, &config.history, config.names().len()))
@@ -94,6 +101,10 @@ pub async fn run(config: Config) -> Result<(), Error> {
     let (mut scheduler, published) = Scheduler::new(&config, parts)?;
 
     let (in_force, loaded) = watch::channel(loaded(&config));
+    let runs = history.hear();
+    let telling =
+        Telling { runs, published: published.clone(), loaded: loaded.clone(), runner: config.runner.name.clone() };
+    let telling = tokio::spawn(telling.work(Some(failing)));
     let server = Server {
         runner: runner(&config, address),
         listen: address,
@@ -136,6 +147,8 @@ pub async fn run(config: Config) -> Result<(), Error> {
     }
     // The last to go: it writes what is left.
     drop(history);
+    // It hears of the last run before that, and sends what waits.
+    let _ = tokio::time::timeout(LAST_ALERTS, telling).await;
     drop(lease);
     tracing::info!("runner {name} has stopped");
     Ok(())

@@ -2,6 +2,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
+mod alerts;
 mod api;
 mod cli;
 mod clock;
@@ -14,6 +15,7 @@ mod history;
 mod job;
 mod lease;
 mod outcome;
+mod outward;
 mod protocol;
 mod redis_link;
 mod run_job;

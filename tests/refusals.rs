@@ -4,6 +4,7 @@
 mod calls;
 mod commands;
 mod configuration;
+mod jobs;
 mod redis;
 
 use std::process::{Command, Stdio};

@@ -5,6 +5,7 @@
 // The support serves all tests; which of them need what changes.
 #![allow(dead_code, unused_imports)]
 
+mod alerts;
 mod bench;
 mod calls;
 mod claims;
@@ -12,6 +13,7 @@ mod commands;
 mod control;
 mod faults;
 mod hosts;
+mod import;
 mod init;
 mod jobs;
 mod layers;

@@ -9,6 +9,7 @@ use axum::extract::State;
 use tokio::sync::{mpsc, watch};
 
 use super::{Configuration, Runner};
+use crate::config::Alert;
 use crate::history::redis::SharedHistory;
 use crate::protocol::signature::{Door, Key};
 use crate::scheduler::Published;
@@ -33,6 +34,7 @@ pub struct Loaded {
     pub configuration: Configuration,
     /// The keys of each site by its name; a job has none, only the command line speaks of it.
     pub keys: HashMap<String, Vec<Key>>,
+    pub alerts: Vec<Arc<Alert>>,
 }
 
 pub type Shared = State<Arc<Server>>;

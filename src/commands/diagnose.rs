@@ -1,5 +1,6 @@
 //! `check`: the configuration alone, and with `--connect` what it names.
 
+mod jobs;
 mod redis;
 
 use std::collections::HashMap;
@@ -28,15 +29,21 @@ pub async fn check(path: &Path, connect: bool, json: bool) -> Result<u8, Stop> {
     findings.extend(config.warnings.iter().map(|warning| Finding::new("config", Judgement::Warn, warning)));
     if connect {
         findings.extend(connect_all(&config).await);
+        findings.extend(jobs::findings(&config));
     }
     finding::show(&findings, json)?;
     Ok(findings.iter().map(|finding| finding.code).max().unwrap_or(exit::FINE))
 }
 
 fn count(config: &Config) -> String {
-    match config.sites.len() {
+    let sites = match config.sites.len() {
         1 => "1 site".to_string(),
         many => format!("{many} sites"),
+    };
+    match config.jobs.len() {
+        0 => sites,
+        1 => format!("{sites}, 1 job"),
+        many => format!("{sites}, {many} jobs"),
     }
 }
 

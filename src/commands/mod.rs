@@ -2,6 +2,7 @@
 
 pub mod alert;
 pub mod control;
+mod crontab;
 pub mod diagnose;
 pub mod doctor;
 mod finding;

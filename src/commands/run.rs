@@ -61,6 +61,7 @@ pub async fn once(config: &Config, names: &[String], dry_run: bool, json: bool) 
         // Whoever asks for it now does not mean the next time of a schedule.
         sites: sites.iter().map(|site| Arc::new(Site { schedule: None, ..Site::clone(site) })).collect(),
         jobs: Vec::new(),
+        alerts: config.alerts.clone(),
         history: config.history.clone(),
         warnings: Vec::new(),
     };

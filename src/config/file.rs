@@ -66,6 +66,10 @@ impl<'a> Table<'a> {
         self.table.is_some_and(|table| table.contains_key(key))
     }
 
+    pub fn is_table(&self, key: &str) -> bool {
+        self.table.and_then(|table| table.get(key)).is_some_and(|value| value.get_ref().as_table().is_some())
+    }
+
     /// A text as it is written, unchecked.
     pub fn plain_text(&self, key: &str) -> Option<String> {
         self.table?.get(key)?.get_ref().as_str().map(str::to_string)

@@ -1,6 +1,7 @@
 //! The configuration as the program uses it: everything resolved, nothing optional that is needed. `check`, `run` and
 //! every other command read it with the same code.
 
+mod alerts;
 pub mod file;
 mod jobs;
 pub mod problem;
@@ -45,6 +46,7 @@ pub struct Config {
     pub redis: Option<Arc<redis::Redis>>,
     pub sites: Vec<Arc<Site>>,
     pub jobs: Vec<Arc<Job>>,
+    pub alerts: Vec<Arc<Alert>>,
     pub history: History,
     /// What is legal and probably not wanted, ready to print.
     pub warnings: Vec<String>,
@@ -184,6 +186,47 @@ pub enum Overlap {
 pub enum Missed {
     Skip,
     Once,
+}
+
+/// `[[alert]]`: who is told, and of what.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Alert {
+    pub on: Vec<On>,
+    pub to: To,
+    /// Globs; None: all.
+    pub site: Option<String>,
+    pub hook: Option<String>,
+    pub job: Option<String>,
+    /// From when on a start is late.
+    pub late: Duration,
+    /// At most one message in so much time; what comes meanwhile is in the next.
+    pub every: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum On {
+    /// Also: its time limit was over.
+    Failed,
+    Interrupted,
+    /// Its time limit is over, and it could not be ended.
+    Overdue,
+    Late,
+    Recovered,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum To {
+    Webhook(Url),
+    Command(Vec<String>),
+    /// A dead man's switch, told of every run.
+    Ping(Ping),
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Ping {
+    pub start: Option<Url>,
+    pub success: Option<Url>,
+    pub fail: Option<Url>,
 }
 
 /// Where php-fpm listens.
@@ -374,6 +417,7 @@ fn resolve(path: &Path, root: &Table<'_>, problems: &Problems, secrets: Secrets)
     let sites = sites::resolve(&tables, folder, problems, secrets);
     let job_tables = root.tables("job");
     let jobs = jobs::resolve(&job_tables, folder, &sites, &tables, problems);
+    let alerts = alerts::resolve(&root.tables("alert")).into_iter().map(Arc::new).collect();
     root.finish();
     if tables.is_empty() && job_tables.is_empty() {
         problems.add(
@@ -386,7 +430,7 @@ fn resolve(path: &Path, root: &Table<'_>, problems: &Problems, secrets: Secrets)
     let sites = sites.into_iter().map(Arc::new).collect();
     let jobs = jobs.into_iter().map(Arc::new).collect();
     let (path, hash, warnings) = (path.to_path_buf(), String::new(), Vec::new());
-    Some(Config { path, hash, runner, redis, sites, jobs, history: history_limits, warnings })
+    Some(Config { path, hash, runner, redis, sites, jobs, alerts, history: history_limits, warnings })
 }
 
 const fn days(count: u64) -> Duration {

@@ -104,7 +104,7 @@ pub fn excerpt(text: &str) -> String {
 fn is_named_like_a_secret(key: &str) -> bool {
     let key = key.trim().trim_matches(['"', '\'']).to_ascii_lowercase();
     let is_file = ["_file", "_dir", "path"].iter().any(|end| key.ends_with(end));
-    !is_file && ["secret", "passw", "token", "auth", "key"].iter().any(|word| key.contains(word))
+    !is_file && ["secret", "passw", "token", "auth", "key", "webhook", "ping"].iter().any(|word| key.contains(word))
 }
 
 fn cover(bytes: &mut [u8], range: Range<usize>, is_covered: impl Fn(u8) -> bool) {

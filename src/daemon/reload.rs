@@ -32,7 +32,7 @@ pub fn loaded(config: &Config) -> Loaded {
     };
     let sites = config.sites.iter().map(|site| (site.name.clone(), site.keys.clone()));
     let jobs = config.jobs.iter().map(|job| (job.name.clone(), Vec::new()));
-    Loaded { configuration, keys: sites.chain(jobs).collect() }
+    Loaded { configuration, keys: sites.chain(jobs).collect(), alerts: config.alerts.clone() }
 }
 
 impl Reloading {

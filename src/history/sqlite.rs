@@ -12,6 +12,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params, params_from_iter};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{Notify, oneshot};
 
 use super::{Filter, RunRecord};
@@ -37,6 +38,7 @@ const MIGRATIONS: [&str; NEWEST as usize] = [
     "ALTER TABLE runs ADD COLUMN job TEXT; CREATE INDEX runs_by_job ON runs (job, ended_ms) WHERE job IS NOT NULL;",
 ];
 const NEWEST: u32 = 3;
+const WITH_JOBS: u32 = 3;
 const COLUMNS: &str = "run, site, blog, hook, key, schedule, due, started_ms, ended_ms, lateness_ms, ms, outcome, then_, \
     reason, note, error, output, output_dropped, peak_memory, queries, host, pid, trigger_, batch, job";
 const PRUNE_EVERY: Duration = Duration::from_secs(3600);
@@ -68,6 +70,7 @@ enum Write {
     Forget { site: String },
     Limits(config::History),
     Share(Arc<Notify>),
+    Hear(UnboundedSender<RunRecord>),
     Sent { through: i64 },
     Tell(oneshot::Sender<()>),
 }
@@ -92,6 +95,7 @@ impl History {
             trouble: trouble.clone(),
             pending: VecDeque::new(),
             shared: None,
+            heard_by: None,
         };
         let thread = std::thread::Builder::new().name("history".into()).spawn(move || writer.run(&receiver));
         let thread = thread.map_err(|error| Error::Io { path: path.to_path_buf(), error })?;
@@ -110,6 +114,13 @@ impl History {
     /// Forgets the facts about a site, not its runs.
     pub fn forget(&self, site: &str) {
         self.send(Write::Forget { site: site.to_string() });
+    }
+
+    /// Every run that is recorded from now on and was not known before, whoever learned of it.
+    pub fn hear(&self) -> UnboundedReceiver<RunRecord> {
+        let (sender, receiver) = unbounded_channel();
+        self.send(Write::Hear(sender));
+        receiver
     }
 
     /// By the next pruning, within the hour.
@@ -146,6 +157,8 @@ struct Writer {
     pending: VecDeque<Write>,
     /// Who waits for something to send to the other runners.
     shared: Option<Arc<Notify>>,
+    /// Who wants to know of each new run.
+    heard_by: Option<UnboundedSender<RunRecord>>,
 }
 
 impl Writer {
@@ -181,22 +194,31 @@ impl Writer {
     /// All that waits, in one commit. What cannot be written stays, and the trouble is told until it can.
     fn flush(&mut self) {
         let written = self.connection.transaction().and_then(|transaction| {
-            let (mut is_shared, mut is_news) = (self.shared.is_some(), false);
+            let (mut is_shared, mut is_news, mut new) = (self.shared.is_some(), false, Vec::new());
             for write in &self.pending {
-                let changed = apply(&transaction, write)?;
+                let Effect { changed, is_new } = apply(&transaction, write)?;
+                if let Write::Run(record) = write
+                    && is_new
+                {
+                    new.push(RunRecord::clone(record));
+                }
                 is_shared |= matches!(write, Write::Share(_));
                 is_news |= unsent::note(&transaction, write, changed, is_shared)?;
             }
-            transaction.commit().map(|()| is_news)
+            transaction.commit().map(|()| (is_news, new))
         });
         let trouble = match written {
-            Ok(is_news) => {
+            Ok((is_news, new)) => {
                 for write in self.pending.drain(..) {
                     match write {
                         Write::Share(notify) => self.shared = Some(notify),
                         Write::Tell(answer) => _ = answer.send(()),
+                        Write::Hear(sender) => self.heard_by = Some(sender),
                         _ => {}
                     }
+                }
+                if let Some(sender) = &self.heard_by {
+                    new.into_iter().for_each(|record| _ = sender.send(record));
                 }
                 if let Some(notify) = self.shared.as_ref().filter(|_| is_news) {
                     notify.notify_one();
@@ -224,18 +246,25 @@ pub fn room_beside(path: &Path) -> String {
     }
 }
 
-fn apply(connection: &Connection, write: &Write) -> rusqlite::Result<usize> {
-    match write {
-        Write::Run(record) => insert(connection, record),
+/// What a write did: rows that it changed, and whether one of them is a run that was not known.
+struct Effect {
+    changed: usize,
+    is_new: bool,
+}
+
+fn apply(connection: &Connection, write: &Write) -> rusqlite::Result<Effect> {
+    let changed = match write {
+        Write::Run(record) => return insert(connection, record),
         Write::Fact { site, name, value } => connection
             .prepare_cached("INSERT OR REPLACE INTO facts (site, name, value) VALUES (?1, ?2, ?3)")?
             .execute(params![site, name, value]),
-        Write::Limits(_) | Write::Share(_) | Write::Sent { .. } | Write::Tell(_) => Ok(0),
+        Write::Limits(_) | Write::Share(_) | Write::Hear(_) | Write::Sent { .. } | Write::Tell(_) => Ok(0),
         Write::Forget { site } => connection.execute("DELETE FROM facts WHERE site = ?1", [site]),
-    }
+    };
+    Ok(Effect { changed: changed?, is_new: false })
 }
 
-fn insert(connection: &Connection, record: &RunRecord) -> rusqlite::Result<usize> {
+fn insert(connection: &Connection, record: &RunRecord) -> rusqlite::Result<Effect> {
     let sql = format!(
         "INSERT OR IGNORE INTO runs ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, \
          ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25)"
@@ -269,11 +298,12 @@ fn insert(connection: &Connection, record: &RunRecord) -> rusqlite::Result<usize
         record.job,
     ])?;
     if inserted > 0 {
-        return Ok(inserted);
+        return Ok(Effect { changed: inserted, is_new: true });
     }
-    connection
+    let changed = connection
         .prepare_cached("UPDATE runs SET then_ = ?2 WHERE run = ?1 AND then_ <> ?2 AND ?2 <> 'none'")?
-        .execute(params![record.run, record.then.word()])
+        .execute(params![record.run, record.then.word()])?;
+    Ok(Effect { changed, is_new: false })
 }
 
 fn prune(connection: &Connection, limits: &config::History, now_ms: i64) -> rusqlite::Result<()> {
@@ -350,6 +380,11 @@ impl Reader {
         if found > NEWEST {
             return Err(Error::TooNew { path: path.to_path_buf(), found });
         }
+        if found < WITH_JOBS {
+            // No runner of this version has opened it yet, and who only reads changes nothing.
+            let view = "CREATE TEMP VIEW runs AS SELECT *, NULL AS job FROM main.runs";
+            connection.execute_batch(view).map_err(sqlite)?;
+        }
         Ok(Self { connection: Some(connection), path: path.to_path_buf() })
     }
 
@@ -394,6 +429,16 @@ impl Reader {
             connection
                 .query_row("SELECT max(ended_ms) FROM runs WHERE site = ?1 AND job IS NULL", [site], |row| row.get(0))
         })
+    }
+
+    /// Of each hook of a site, and each job, the newest run that was started: those that did not end well.
+    pub fn failing(&self) -> Result<Vec<RunRecord>, Error> {
+        // Of a group with a maximum SQLite gives the row that has it.
+        let sql = format!(
+            "SELECT * FROM (SELECT {COLUMNS}, max(ended_ms) FROM runs WHERE outcome <> 'skipped' GROUP BY site, hook, job) \
+             WHERE outcome <> 'ok'"
+        );
+        self.query(|connection| connection.prepare(&sql)?.query_map([], read)?.collect())
     }
 
     pub fn fact(&self, site: &str, name: &str) -> Result<Option<String>, Error> {

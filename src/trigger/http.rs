@@ -1,13 +1,10 @@
 //! The site's front door. Redirects are never followed, no proxy is taken from the environment, and nothing limits how
 //! long an event may stream: time limits belong to the caller.
 
-use std::error::Error as _;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{Certificate, RequestBuilder, Response, Url, header, redirect};
 
 use super::head::{Head, LONGEST_HEAD};
@@ -15,8 +12,8 @@ use super::{Chunk, EndOfStream, Request};
 use crate::config::secret::Password;
 use crate::config::{CaFile, Http, Site};
 use crate::outcome::Failure;
+use crate::outward::{NotLinkLocal, causes};
 use crate::protocol::signature::HEADER;
-use crate::text;
 
 #[derive(Debug)]
 pub struct Client {
@@ -108,7 +105,7 @@ fn with_head(response: Response) -> Result<(Head, Response), EndOfStream> {
     for (name, value) in response.headers() {
         length += name.as_str().len() + value.len() + 4;
         if name != "status" {
-            head.set(name.as_str(), &text::lossy(value.as_bytes()));
+            head.set(name.as_str(), &crate::text::lossy(value.as_bytes()));
         }
     }
     if length > LONGEST_HEAD {
@@ -151,48 +148,5 @@ fn explain(error: &reqwest::Error) -> EndOfStream {
             EndOfStream::Nothing(Failure::Misconfigured("its answer has more than 64 KiB of headers".into()))
         }
         () => EndOfStream::Reset(causes),
-    }
-}
-
-/// To somewhere that is no site: what a job fetches, and whom alerts are for. A proxy of the environment is taken, as curl does.
-pub fn outward(limit: Duration) -> reqwest::Result<reqwest::Client> {
-    reqwest::Client::builder()
-        .redirect(redirect::Policy::none())
-        .retry(reqwest::retry::never())
-        .connect_timeout(Duration::from_secs(10).min(limit))
-        .timeout(limit)
-        .pool_max_idle_per_host(0)
-        .user_agent(concat!("wp-cron-runner/", env!("CARGO_PKG_VERSION")))
-        .dns_resolver(Arc::new(NotLinkLocal))
-        .build()
-}
-
-/// reqwest says "error sending request"; the reason is further down.
-pub fn causes(error: &reqwest::Error) -> String {
-    let mut words: Vec<String> = Vec::new();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let word = inner.to_string();
-        if words.last().is_none_or(|last| !last.contains(&word)) {
-            words.push(word);
-        }
-        cause = inner.source();
-    }
-    if words.is_empty() { text::safe(&error.to_string()) } else { text::safe(&words.join(": ")) }
-}
-
-/// Names are looked up as always, but cloud metadata services cannot be meant.
-struct NotLinkLocal;
-
-impl Resolve for NotLinkLocal {
-    fn resolve(&self, name: Name) -> Resolving {
-        Box::pin(async move {
-            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
-            let kept: Vec<SocketAddr> = found.into_iter().filter(|at| !crate::config::is_link_local(at.ip())).collect();
-            if kept.is_empty() {
-                return Err(format!("{} has no address but link-local ones", name.as_str()).into());
-            }
-            Ok(Box::new(kept.into_iter()) as Addrs)
-        })
     }
 }

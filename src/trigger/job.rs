@@ -11,10 +11,11 @@ use rustix::process::Signal;
 use super::output::BothEnds;
 use super::process::{Ending, GRACE, Handle, Input, Program, Said};
 use super::rights::Rights;
-use super::{http, wp_cli};
+use super::wp_cli;
 use crate::clock;
 use crate::config::{Job, Work, WpCli};
 use crate::outcome::{Failure, Outcome};
+use crate::outward;
 
 /// How it ended.
 #[derive(Debug)]
@@ -171,7 +172,7 @@ async fn end_after(job: &Job, process: Handle) {
 }
 
 async fn fetch(url: &Url, limit: Duration) -> reqwest::Result<reqwest::Response> {
-    http::outward(limit)?.get(url.clone()).send().await
+    outward::client(limit)?.get(url.clone()).send().await
 }
 
 /// Redirects are not followed: whoever moved the address is told so instead.
@@ -182,7 +183,7 @@ async fn get(url: &Url, limit: Duration) -> JobEnd {
     let mut response = match fetch(url, limit).await {
         Ok(response) => response,
         Err(error) if error.is_timeout() => return over(),
-        Err(error) => return JobEnd::failed(http::causes(&error)),
+        Err(error) => return JobEnd::failed(outward::causes(&error)),
     };
     let status = response.status();
     let location = response.headers().get(header::LOCATION).and_then(|value| value.to_str().ok()).map(str::to_string);
@@ -192,7 +193,7 @@ async fn get(url: &Url, limit: Duration) -> JobEnd {
             Ok(Some(bytes)) => end.output.push(&bytes),
             Ok(None) => break,
             Err(error) if error.is_timeout() => return JobEnd { output: end.output, ..over() },
-            Err(error) => return JobEnd { output: end.output, ..JobEnd::failed(http::causes(&error)) },
+            Err(error) => return JobEnd { output: end.output, ..JobEnd::failed(outward::causes(&error)) },
         }
     }
     if !status.is_success() {

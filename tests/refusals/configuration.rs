@@ -244,9 +244,9 @@ fn a_file_that_is_no_configuration_is_refused() {
     place.write("config.toml", format!("{SITE}lanes = 2\u{0}\n"), 0o640);
     place.refuses("NUL", "8:9", "must be quoted", "TOML");
     place.write("config.toml", "", 0o640);
-    place.refuses("empty", "", "names no site", "at least one [[site]]");
+    place.refuses("empty", "", "names no site", "at least one [[site]] or [[job]]");
     place.write("config.toml", "[runner]\nname = \"web\"\n", 0o640);
-    place.refuses("no site", "1:1", "names no site", "at least one [[site]]");
+    place.refuses("no site", "1:1", "names no site", "at least one [[site]] or [[job]]");
     place.write("config.toml", SITE, 0o640);
     let fine = place.cli(&["check"]);
     assert_eq!(fine.code(), 0, "the file without a fault is taken: {fine:?}");

@@ -2,7 +2,7 @@
 # Gets the real parts that the demo and the tests run against, and only those that are missing.
 #
 #   install.sh demo    PHP, php-fpm, nginx, WordPress 7.1.1, WP-CLI, the SQLite drop-in
-#   install.sh test    the same, MariaDB, Redis, iproute2, libfaketime, Debian's WordPress 6.1, PHP 7.4 and 8.4 (as WebAssembly, for syntax and pure functions)
+#   install.sh test    the same, MariaDB, Redis, iproute2, cron, libfaketime, Debian's WordPress 6.1, PHP 7.4 and 8.4 (as WebAssembly, for syntax and pure functions)
 #
 # Debian packages go into the system, everything else into a cache outside git. A second run downloads nothing.
 # No service is started, stopped or restarted: the demo and the tests run their own copies on free ports.
@@ -45,6 +45,7 @@ missing_packages() {
 		command -v openssl >/dev/null || echo openssl
 		command -v redis-server >/dev/null || echo redis-server
 		command -v ip >/dev/null || echo iproute2
+		command -v crontab >/dev/null || echo cron
 		have_module redis || echo php-redis
 		[ -n "$(faketime_library)" ] || echo libfaketime
 	fi

@@ -2,6 +2,7 @@
 
 mod kinds;
 mod refusals;
+mod server;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

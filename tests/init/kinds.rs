@@ -8,7 +8,6 @@ use serde_json::json;
 
 use super::{bare, differences, owner, tree};
 use crate::support::account::{self, give_to, is_root, succeed};
-use crate::support::runner::Said;
 use crate::support::{Runner, Site};
 
 /// What Composer would make: WordPress in web/wp, all that is the site's in web/app, its settings above the web root.
@@ -179,60 +178,4 @@ fn without_any_php_of_this_machine_it_is_the_front_door() {
     let told: serde_json::Value = serde_json::from_str(&text).expect("JSON");
     assert_eq!((&told["trigger"], &told["url"], &told["wp_cli"]), (&json!("http"), &json!(site.url), &json!(null)));
     assert!(runner.cli(&["check", "--connect"]).stdout.contains("answers over http"));
-}
-
-/// The binary without `--config`, as on a server: /etc and /var/lib are folders of the test's own. We are root.
-fn on_a_server(runner: &Runner, first: &str, arguments: &[&str]) -> Said {
-    let (etc, lib) = (runner.dir.join("server/etc"), runner.dir.join("server/lib"));
-    let script = format!(
-        "mount --bind {} /etc && mount --bind {} /var/lib && exec {first} \"$@\"",
-        etc.display(),
-        lib.display()
-    );
-    let mut command = Command::new("unshare");
-    command.args(["--mount", "--net", "sh", "-c", &script, "sh"]).arg(&runner.binary).args(arguments);
-    command.stdin(Stdio::null()).env_remove("WP_CRON_RUNNER_CONFIG").env("NO_COLOR", "1");
-    let output = command.output().expect("unshare");
-    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    Said { status: output.status, stdout: stdout.into_owned(), stderr: stderr.into_owned() }
-}
-
-#[test]
-fn on_a_server_everything_is_in_its_usual_place() {
-    if !is_root() {
-        eprintln!("not root: /etc cannot be another");
-        return;
-    }
-    let site = Site::builder().sqlite().start();
-    let runner = bare(&site);
-    let server = runner.dir.join("server");
-    fs::create_dir_all(server.join("lib")).expect("a folder");
-    succeed(Command::new("cp").arg("-a").arg("/etc").arg(server.join("etc")));
-    let before = (tree(&site.path), tree(&server));
-    let path = site.path.display().to_string();
-    let said = on_a_server(&runner, "", &["init", &path]);
-    assert_eq!(said.code(), 0, "{said:?}");
-    let www = owner(&site.path.join("wp-content"));
-    let config = server.join("etc/wp-cron-runner");
-    assert_eq!(owner(&config), (0o750, 0, www.2));
-    assert_eq!(owner(&config.join("config.toml")), (0o640, 0, www.2));
-    assert_eq!(owner(&config.join("shop.key")), (0o600, www.1, www.2));
-    assert_eq!(owner(&server.join("lib/wp-cron-runner")), (0o700, www.1, www.2));
-    let text = fs::read_to_string(config.join("config.toml")).expect("the configuration");
-    assert!(text.starts_with("[[site]]"), "what is usual is not written: {text}");
-    assert!(on_a_server(&runner, "", &["init", &path]).stdout.contains("nothing to change"));
-    // As `import` leaves it where it was there first.
-    for path in [&config, &config.join("config.toml")] {
-        std::os::unix::fs::chown(path, Some(0), Some(0)).expect("root's");
-    }
-    let opened = on_a_server(&runner, "", &["init", &path]);
-    assert!(opened.stdout.contains("config.toml is the group www-data's to read"), "{opened:?}");
-
-    site.schedule_in(-1, "fx_ok", &json!(["on a server"]));
-    let as_www = "setpriv --reuid www-data --regid www-data --init-groups";
-    let runs = on_a_server(&runner, as_www, &["once", "--json"]);
-    assert_eq!(runs.json()[0]["outcome"], "ok", "{runs:?}");
-    let gone = on_a_server(&runner, "", &["uninstall", "--yes"]);
-    assert_eq!(gone.code(), 0, "{gone:?}");
-    assert_eq!([differences(&before.0, &tree(&site.path)), differences(&before.1, &tree(&server))].concat(), [""; 0]);
 }

@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::support::{Runner, Site, secs, wait_for};
 
 /// Every file below wp-content and wp-config.php, with its content; what WordPress itself writes while it runs is left out.
-fn files(root: &Path) -> BTreeMap<String, Vec<u8>> {
+pub fn files(root: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut found = BTreeMap::new();
     let mut folders = vec![root.join("wp-content")];
     found.insert("wp-config.php".to_owned(), std::fs::read(root.join("wp-config.php")).expect("wp-config.php"));

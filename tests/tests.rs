@@ -15,6 +15,7 @@ mod doctor;
 mod faults;
 mod hosts;
 mod import;
+mod init;
 mod jobs;
 mod layers;
 mod limits;

@@ -2,10 +2,11 @@
 
 use std::fs::{self, DirBuilder};
 use std::io::{self, Write};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use super::owner;
+use crate::config::wp_content::wp_content;
 
 const FILES: &[(&str, &[u8])] = &include!(concat!(env!("OUT_DIR"), "/plugin_files.rs"));
 
@@ -21,6 +22,9 @@ if ( is_file( __DIR__ . '/wp-cron-runner/wp-cron-runner.php' ) ) {
 }
 ";
 
+/// At the end of the loader, where `mu-plugins` was not there before: then it goes with the plugin.
+const FOLDER_IS_OURS: &str = "\n// This folder was made for it.\n";
+
 #[derive(Debug)]
 pub struct Place {
     content: PathBuf,
@@ -29,7 +33,7 @@ pub struct Place {
 impl Place {
     /// None where this is no WordPress.
     pub fn of(path: &Path) -> Option<Self> {
-        let content = path.join("wp-content");
+        let content = wp_content(path);
         (path.join("wp-load.php").is_file() && content.is_dir()).then_some(Self { content })
     }
 
@@ -50,12 +54,23 @@ impl Place {
         self.folder().join("wp-cron-runner.php").is_file() && self.loader().is_file()
     }
 
+    /// The loader as it is there says whether the folder was made for it.
+    fn made_the_folder(&self) -> bool {
+        fs::read_to_string(self.loader()).is_ok_and(|loader| loader.ends_with(FOLDER_IS_OURS))
+    }
+
+    fn loader_text(made_the_folder: bool) -> String {
+        let mark = if made_the_folder { FOLDER_IS_OURS } else { "" };
+        format!("{LOADER}{mark}")
+    }
+
     pub fn is_current(&self) -> bool {
         let folder = self.folder();
         let mut wanted: Vec<PathBuf> = FILES.iter().map(|(name, _)| folder.join(name)).collect();
         wanted.sort();
         let same = |(name, bytes): &(&str, &[u8])| fs::read(folder.join(name)).is_ok_and(|found| found == *bytes);
-        fs::read(self.loader()).is_ok_and(|found| found == LOADER.as_bytes())
+        let loader = Self::loader_text(self.made_the_folder());
+        fs::read(self.loader()).is_ok_and(|found| found == loader.as_bytes())
             && FILES.iter().all(same)
             && files_below(&folder).is_ok_and(|mut found| {
                 found.sort();
@@ -69,6 +84,18 @@ impl Place {
         let text = main.into_iter().find_map(|file| fs::read_to_string(file).ok())?;
         let line = text.lines().find_map(|line| line.trim_start_matches([' ', '*']).strip_prefix("Version:"));
         line.map(|version| version.trim().to_string())
+    }
+
+    /// What `install` writes, each file with its mode and its size.
+    pub fn sentences(&self) -> Vec<String> {
+        let home = self.home();
+        let whose = owner::metadata(&home).map_or_else(|_| "its owner".to_string(), |found| owner::name(found.uid()));
+        let file = |path: PathBuf, size: usize| format!("file {} (mode 0644, {whose}): {size} bytes", path.display());
+        let mut lines = vec![format!("plugin {}, which this program brings:", env!("CARGO_PKG_VERSION"))];
+        lines.extend(FILES.iter().map(|(name, bytes)| file(self.folder().join(name), bytes.len())));
+        let is_new = !self.content.join("mu-plugins").is_dir();
+        lines.push(file(self.loader(), Self::loader_text(is_new || self.made_the_folder()).len()));
+        lines
     }
 
     /// The folder that is written in: what is below it belongs to its owner, root or not.
@@ -89,9 +116,11 @@ impl Place {
             return Ok(false);
         }
         let must_use = self.content.join("mu-plugins");
-        if !must_use.is_dir() {
+        let is_new = !must_use.is_dir();
+        if is_new {
             make_folder(&must_use)?;
         }
+        let text = Self::loader_text(is_new || self.made_the_folder());
         let (new, old) = (must_use.join(".wp-cron-runner.new"), must_use.join(".wp-cron-runner.old"));
         remove_folder(&new)?;
         remove_folder(&old)?;
@@ -110,7 +139,7 @@ impl Place {
         remove_folder(&old)?;
         let loader = must_use.join(".wp-cron-runner.php.new");
         let _ = fs::remove_file(&loader);
-        write_new(&loader, LOADER.as_bytes())?;
+        write_new(&loader, text.as_bytes())?;
         fs::rename(&loader, self.loader())?;
         Ok(true)
     }
@@ -124,13 +153,16 @@ impl Place {
     /// The loader first: without it nothing of the folder is loaded.
     fn take_out(&self) -> io::Result<bool> {
         let was_there = self.loader().exists() || self.folder().exists();
+        let made_the_folder = self.made_the_folder();
         match fs::remove_file(self.loader()) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
         remove_folder(&self.folder())?;
-        // A folder that held nothing but us was probably made by us.
-        let _ = fs::remove_dir(self.content.join("mu-plugins"));
+        if made_the_folder {
+            // Not where somebody else has put something there meanwhile.
+            let _ = fs::remove_dir(self.content.join("mu-plugins"));
+        }
         Ok(was_there)
     }
 }
@@ -194,6 +226,22 @@ mod tests {
         assert!(place.remove().unwrap() && !place.remove().unwrap());
         assert_eq!(files_below(folder.path()).unwrap(), before);
         assert!(!folder.path().join("wp-content/mu-plugins").exists());
+    }
+
+    #[test]
+    fn an_empty_folder_that_was_there_before_stays() {
+        let (folder, place) = wordpress();
+        let must_use = folder.path().join("wp-content/mu-plugins");
+        fs::create_dir(&must_use).unwrap();
+        place.install().unwrap();
+        place.remove().unwrap();
+        assert!(must_use.is_dir());
+        fs::remove_dir(&must_use).unwrap();
+        place.install().unwrap();
+        fs::write(place.folder().join("old-file.php"), "").unwrap();
+        assert!(place.install().unwrap() && place.is_current(), "another version is put in its place");
+        place.remove().unwrap();
+        assert!(!must_use.exists());
     }
 
     #[test]

@@ -12,17 +12,16 @@ use serde_json::json;
 use super::peers::Peers;
 use super::plugin_files::Place;
 use super::{
-    Stop, calls, exists, exit, find, history_file, is_root, owner, pinned_install, print, print_json, runner, visitor,
+    Stop, calls, exists, exit, find, history_file, is_root, owner, pinned_install, print, print_json, removal, visitor,
     wp_config,
 };
-use crate::api::client;
 use crate::config::{Config, Site, secret};
 use crate::history::sqlite::History;
 use crate::outcome::Failure;
 use crate::protocol::signature::{Key, random_hex};
-use crate::run_site::calls::{Looked, Settle};
+use crate::run_site::calls::Looked;
 
-fn place(site: &Site) -> Result<(PathBuf, Place), Stop> {
+pub fn place(site: &Site) -> Result<(PathBuf, Place), Stop> {
     let name = &site.name;
     if !site.has_plugin() {
         let failed = format!("site `{name}` has the trigger wp-cron.php, which uses no plugin");
@@ -40,23 +39,50 @@ fn place(site: &Site) -> Result<(PathBuf, Place), Stop> {
     Ok((path, place))
 }
 
-fn io_stop(what: &str, path: &Path, error: &io::Error) -> Stop {
+pub fn io_stop(what: &str, path: &Path, error: &io::Error) -> Stop {
     Stop::new(exit::UNREACHABLE, format!("cannot {what} {}: {error}", path.display()))
         .next("try as root or as the owner of the files")
 }
 
 pub async fn install(config: &Config, name: &str, json: bool) -> Result<u8, Stop> {
-    let site = find(config, name)?;
-    let (path, place) = place(site)?;
     let mut done = Vec::new();
-    let keys = make_key(config, site, &mut done)?;
+    let installed = put_in(config, find(config, name)?, &mut done).await;
+    let looked = match installed {
+        Ok(looked) => looked,
+        Err(stop) => {
+            if !json {
+                print(&done.iter().map(|line| format!("{line}\n")).collect::<String>())?;
+            }
+            return Err(stop);
+        }
+    };
+    if json {
+        print_json(&json!({"site": name, "changed": done, "install": looked.due.install, "plugin": looked.due.plugin,
+            "php": looked.due.php, "wp": looked.due.wp, "due": looked.due.due}))?;
+        return Ok(exit::FINE);
+    }
+    if done.is_empty() {
+        done.push("nothing to change".into());
+    }
+    done.push(answer(name, &looked));
+    print(&format!("{}\n", done.join("\n")))?;
+    Ok(exit::FINE)
+}
+
+pub fn answer(name: &str, looked: &Looked) -> String {
+    let due = &looked.due;
+    format!("site {name} answers: plugin {}, WordPress {}, PHP {}, {} events due", due.plugin, due.wp, due.php, due.due)
+}
+
+/// Key, plugin and block, each where it is missing; then one signed call.
+pub async fn put_in(config: &Config, site: &Arc<Site>, done: &mut Vec<String>) -> Result<Looked, Stop> {
+    let (path, place) = place(site)?;
+    let keys = make_key(config, site, done)?;
     if place.install().map_err(|error| io_stop("write", &place.folder(), &error))? {
         done.push(format!("plugin {} copied to {}", env!("CARGO_PKG_VERSION"), place.folder().display()));
     }
-    let by_hand = write_block(site, &path, &keys, &mut done)?;
-    if let Some(by_hand) = &by_hand {
-        print(&format!("{}\n", done.join("\n")))?;
-        return Err(Stop::new(exit::CONFIGURATION, by_hand.clone()));
+    if let Some(by_hand) = write_block(site, &path, &keys, done)? {
+        return Err(Stop::new(exit::CONFIGURATION, by_hand));
     }
     let site = Arc::new(Site { keys, ..Site::clone(site) });
     let looked = look_patiently(&site).await.map_err(|failure| {
@@ -69,20 +95,7 @@ pub async fn install(config: &Config, name: &str, json: bool) -> Result<u8, Stop
     if let Some(peers) = Peers::of(config) {
         peers.pin(&site.name, &looked.due.install).await;
     }
-    if json {
-        print_json(&json!({"site": name, "changed": done, "install": looked.due.install, "plugin": looked.due.plugin,
-            "php": looked.due.php, "wp": looked.due.wp, "due": looked.due.due}))?;
-        return Ok(exit::FINE);
-    }
-    if done.is_empty() {
-        done.push("nothing to change".into());
-    }
-    done.push(format!(
-        "site {name} answers: plugin {}, WordPress {}, PHP {}, {} events due",
-        looked.due.plugin, looked.due.wp, looked.due.php, looked.due.due
-    ));
-    print(&format!("{}\n", done.join("\n")))?;
-    Ok(exit::FINE)
+    Ok(looked)
 }
 
 /// The key that is there, or a new one in a file that the runner can read.
@@ -170,7 +183,7 @@ fn pin(config: &Config, site: &str, install: &str) {
 }
 
 /// Where a runner keeps a history already. Root writes there as the runner.
-fn in_history(config: &Config, write: impl FnOnce(&History) + Send) {
+pub fn in_history(config: &Config, write: impl FnOnce(&History) + Send) {
     let file = history_file(config);
     if !file.exists() {
         return;
@@ -187,30 +200,10 @@ fn in_history(config: &Config, write: impl FnOnce(&History) + Send) {
 
 pub async fn remove(config: &Config, name: &str, force: bool, json: bool) -> Result<u8, Stop> {
     let site = find(config, name)?;
-    let (path, place) = place(site)?;
-    if client::looks_after(config.runner.listen, name).await {
-        let next = format!(
-            "stop it, or take the site out of {} and reload it (SIGHUP); nothing was changed",
-            config.path.display()
-        );
-        return Err(Stop::new(exit::LATER, format!("a runner looks after site `{name}`")).next(next));
-    }
+    place(site)?;
+    removal::nobody_looks_after(config, name).await?;
     let mut done = Vec::new();
-    let normal = Some(place.normal_folder()).filter(|folder| folder.is_dir());
-    if !site.keys.is_empty() && (place.is_installed() || normal.is_some()) {
-        match uninstall_state(config, site, force).await {
-            Ok(()) => done.push("the plugin's tables and options are gone".to_string()),
-            Err(stop) if force => done.push(format!("tables and options may be left: {}", stop.failed)),
-            Err(stop) => return Err(stop),
-        }
-    }
-    take_out(config, site, &path, &place, &mut done)?;
-    let remaining = normal.map(|folder| {
-        let shown = folder.display();
-        format!(
-            "deactivate the plugin WP Cron Runner in wp-admin and delete it there: {shown} came from a zip, and stays"
-        )
-    });
+    let remaining = removal::take_away(config, site, force, &mut done).await?;
     if json {
         print_json(&json!({"site": name, "changed": done, "remaining": remaining}))?;
         return Ok(exit::FINE);
@@ -221,53 +214,6 @@ pub async fn remove(config: &Config, name: &str, force: bool, json: bool) -> Res
     done.extend(remaining.map(|step| format!("one step remains: {step}")));
     print(&format!("{}\n", done.join("\n")))?;
     Ok(exit::FINE)
-}
-
-/// Lets the plugin take its own traces out, where nothing would be lost by that.
-async fn uninstall_state(config: &Config, site: &Arc<Site>, force: bool) -> Result<(), Stop> {
-    let name = &site.name;
-    let install = pinned_install(config, name);
-    let (install, calls) = (install.as_deref(), calls(site, &runner(config))?);
-    let stop = |failure: Failure| {
-        let next = format!("{}; nothing was removed; --force removes the files all the same", failure.advice());
-        Stop::site(name, &failure).next(next)
-    };
-    let looked = calls.look(install, false).await.map_err(stop)?;
-    if looked.due.held > 0 && !force {
-        let failed =
-            format!("site `{name}` holds {} runs that would be forgotten; nothing was removed", looked.due.held);
-        let next = format!(
-            "see `wp-cron-runner history {name} --held`, then `wp-cron-runner requeue RUN` or `wp-cron-runner drop RUN` for each; or --force"
-        );
-        return Err(Stop::new(exit::FAILED, failed).next(next));
-    }
-    let (taken, _) = calls.settle(install, Settle { take: true, ..Settle::default() }).await.map_err(stop)?;
-    if let (Some(open), false) = (taken.open.first(), force) {
-        let hook = crate::text::safe(&open.hook);
-        let failed = format!("site `{name}` still runs {hook}; nothing was removed");
-        return Err(Stop::new(exit::LATER, failed).next("wait until it has ended"));
-    }
-    let what = Settle { epoch: Some(taken.epoch), uninstall: true, ..Settle::default() };
-    calls.settle(install, what).await.map(|_| ()).map_err(stop)
-}
-
-fn take_out(config: &Config, site: &Site, path: &Path, place: &Place, done: &mut Vec<String>) -> Result<(), Stop> {
-    if place.remove().map_err(|error| io_stop("remove", &place.folder(), &error))? {
-        done.push(format!("plugin removed from {}", place.folder().display()));
-    }
-    let found = wp_config::find(path).map_err(|error| io_stop("read", &path.join("wp-config.php"), &error))?;
-    if let Some(file) = found
-        && wp_config::change(&file, wp_config::without_block).map_err(|error| io_stop("write", &file, &error))?
-    {
-        done.push(format!("block removed from {}", file.display()));
-    }
-    match fs::remove_file(&site.secret_file) {
-        Ok(()) => done.push(format!("key removed: {}", site.secret_file.display())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(io_stop("remove", &site.secret_file, &error)),
-    }
-    in_history(config, |history| history.forget(&site.name));
-    Ok(())
 }
 
 pub async fn status(config: &Config, name: &str, json: bool) -> Result<u8, Stop> {

@@ -8,22 +8,14 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, Mode, OFlags, open, openat, renameat, unlinkat};
 
 use super::owner;
+use crate::config::wp_content;
 
 const BEGIN: &str = "// BEGIN WP Cron Runner.";
 const END: &str = "// END WP Cron Runner";
 
-/// Beside wp-load.php, or one level above where that is no WordPress of its own: as WordPress itself looks for it.
+/// The site's wp-config.php, with links resolved.
 pub fn find(root: &Path) -> io::Result<Option<PathBuf>> {
-    let here = root.join("wp-config.php");
-    if here.is_file() {
-        owner::metadata(&here)?;
-        return here.canonicalize().map(Some);
-    }
-    let Some(above) = root.parent() else { return Ok(None) };
-    let file = above.join("wp-config.php");
-    if !file.is_file() || above.join("wp-settings.php").is_file() {
-        return Ok(None);
-    }
+    let Some(file) = wp_content::wp_config(root) else { return Ok(None) };
     owner::metadata(&file)?;
     file.canonicalize().map(Some)
 }
@@ -109,7 +101,8 @@ pub fn change(path: &Path, change: impl FnOnce(&[u8]) -> Option<Vec<u8>> + Send)
 }
 
 fn replace(folder: &File, name: &Path, text: &[u8], like: &fs::Metadata) -> io::Result<()> {
-    let new = ".wp-config.php.wp-cron-runner";
+    let new = format!(".{}.wp-cron-runner", name.display());
+    let new = Path::new(&new);
     let _ = unlinkat(folder, new, AtFlags::empty());
     // EXCL: neither a file that somebody else holds open nor the end of a link.
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;

@@ -10,8 +10,10 @@ pub mod secret;
 mod sites;
 mod triggers;
 mod units;
+pub mod wp_content;
 
 pub use sites::is_link_local;
+pub use triggers::look_up;
 pub use units::duration;
 
 use std::fs;
@@ -358,7 +360,8 @@ fn read_file(path: &Path) -> Result<String, Refused> {
         .map_err(|error| refuse(format!("is not UTF-8 text (byte {})", error.utf8_error().valid_up_to())))
 }
 
-fn parse(path: &Path, source: &str, secrets: Secrets) -> Result<Config, Refused> {
+/// What a file of this text would be.
+pub fn parse(path: &Path, source: &str, secrets: Secrets) -> Result<Config, Refused> {
     let (table, errors) = DeTable::parse_recoverable(source);
     let problems = Problems::default();
     for error in &errors {

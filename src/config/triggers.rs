@@ -238,7 +238,7 @@ pub(super) fn ca_file(table: &Table<'_>, folder: &Path) -> Option<CaFile> {
 }
 
 /// As the machine's name services know it (passwd(5), LDAP and the like), through getent(1).
-fn look_up(name: &str) -> Option<User> {
+pub fn look_up(name: &str) -> Option<User> {
     let is_name = name.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c)) && !name.starts_with('-');
     if !is_name || name.chars().all(|c| c.is_ascii_digit()) {
         return None;

@@ -146,12 +146,10 @@ impl Client {
     }
 }
 
-/// The plugin's own entry, which looks without loading all of WordPress.
+/// The plugin's own entry, which looks without loading all of WordPress. This user may be one who cannot see it.
 fn endpoint(path: &Path) -> String {
-    let at = |folder: &str| path.join("wp-content").join(folder).join("wp-cron-runner/src/endpoint.php");
-    let (must_use, normal) = (at("mu-plugins"), at("plugins"));
-    let chosen = if !must_use.is_file() && normal.is_file() { normal } else { must_use };
-    chosen.display().to_string()
+    let usual = || path.join("wp-content/mu-plugins").join(super::ENDPOINT);
+    super::endpoint(path).unwrap_or_else(usual).display().to_string()
 }
 
 async fn write(stream: &mut (impl AsyncWrite + Unpin), message: &[u8]) -> std::io::Result<()> {

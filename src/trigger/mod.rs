@@ -9,7 +9,7 @@ mod http;
 pub mod job;
 mod output;
 pub mod process;
-mod rights;
+pub mod rights;
 pub mod worker;
 mod wp_cli;
 pub mod wp_cron_php;
@@ -17,12 +17,14 @@ pub mod wp_cron_php;
 pub use answer::Answer;
 pub use output::Output;
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 
 use crate::clock;
+use crate::config::wp_content::wp_content;
 use crate::config::{self, Site};
 use crate::outcome::Failure;
 use crate::protocol::frames::FrameReader;
@@ -33,6 +35,17 @@ use head::Head;
 
 /// Whoever has a place keeps it for his own limit, and some seconds more where his process does not want to end.
 const PLACE_PATIENCE: Duration = Duration::from_secs(30);
+
+const ENDPOINT: &str = "wp-cron-runner/src/endpoint.php";
+
+/// The plugin's own file, where this user can see it. wp-config.php is read only where it is not in the usual place.
+fn endpoint(root: &Path) -> Option<PathBuf> {
+    let below = |content: PathBuf| {
+        let files = ["mu-plugins", "plugins"].map(|folder| content.join(folder).join(ENDPOINT));
+        files.into_iter().find(|file| file.is_file())
+    };
+    below(root.join("wp-content")).or_else(|| below(wp_content(root)))
+}
 
 #[derive(Debug)]
 pub enum Trigger {

@@ -3,8 +3,11 @@
 //! Site code has all the rights of its process. So it is never root's, and never has the capabilities by which this daemon
 //! may become somebody else.
 
+use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
+use crate::config::wp_content::{wp_config, wp_content};
 use crate::config::{Site, User, WpCli};
 use crate::outcome::Failure;
 
@@ -84,15 +87,18 @@ impl<'a> Rights<'a> {
 
 /// Whoever the site's files belong to.
 fn owner<'a>(site: &Site) -> Result<Account<'a>, Failure> {
-    let path = site.path.clone().unwrap_or_default();
-    let files = [path.join("wp-content"), path.join("wp-config.php"), path];
-    let owner = files.iter().filter_map(|file| std::fs::metadata(file).ok()).find(|metadata| metadata.uid() != 0);
-    match owner {
+    match files_of(&site.path.clone().unwrap_or_default()) {
         Some(metadata) => Ok(Account::Owner { uid: metadata.uid(), gid: metadata.gid() }),
         None => Err(Failure::Misconfigured(
             "its code would run as root, and have the whole machine; `user` names the one that it is to run as".into(),
         )),
     }
+}
+
+/// What PHP writes comes first. None where all belongs to root.
+pub fn files_of(root: &Path) -> Option<Metadata> {
+    let files = [Some(wp_content(root)), wp_config(root), Some(root.to_path_buf())];
+    files.iter().flatten().filter_map(|file| fs::metadata(file).ok()).find(|metadata| metadata.uid() != 0)
 }
 
 fn reuid(user: &str, gid: u32, groups: &str) -> Vec<String> {

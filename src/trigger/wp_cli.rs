@@ -4,7 +4,7 @@
 //! Where PHP is our own child, its end is the end of the request. Behind other words (`ssh`, `docker exec`, `sudo`) it is the
 //! end of these words only: PHP may go on.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -80,7 +80,7 @@ impl Client {
         let root = path.display().to_string();
         let mut words = php(&self.wp_cli, &[]);
         let looks = matches!(call, Call::Due | Call::Inspect | Call::End);
-        match endpoint(&path).filter(|_| looks && !is_elsewhere(&self.wp_cli)) {
+        match super::endpoint(&path).filter(|_| looks && !is_elsewhere(&self.wp_cli)) {
             Some(file) => words.extend([file.display().to_string(), call.word().to_string(), root]),
             None => {
                 words.extend([self.wp_cli.wp_cli.clone(), "cron-runner".to_string(), call.word().to_string()]);
@@ -129,14 +129,6 @@ pub fn folder(site: &Site) -> Option<PathBuf> {
     let path = site.path.clone()?;
     let may_enter = rustix::fs::access(&path, rustix::fs::Access::EXEC_OK).is_ok();
     (path.is_dir() && may_enter).then_some(path)
-}
-
-/// The plugin's own file, where it is on this machine.
-fn endpoint(path: &Path) -> Option<PathBuf> {
-    ["mu-plugins", "plugins"]
-        .map(|folder| path.join("wp-content").join(folder).join("wp-cron-runner/src/endpoint.php"))
-        .into_iter()
-        .find(|file| file.is_file())
 }
 
 /// A path of this machine says nothing about another. And root's looks go through WP-CLI, which asks who it is: nobody knows

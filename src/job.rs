@@ -10,6 +10,8 @@ use crate::site::Pause;
 
 /// A start within so much of its time is late; after it the time was missed.
 const LATE_MS: i64 = 60_000;
+/// A clock that is set back by less repeats no times.
+const BACK_MS: i64 = 3 * 3_600_000;
 /// More times than this are not counted one by one.
 const MOST_MISSED: u64 = 10_000;
 
@@ -60,6 +62,8 @@ pub struct Skipped {
 pub enum Why {
     /// The run before still runs, or waits.
     Overlap,
+    /// Its schedule was changed, or could not be kept, while it waited.
+    Changed,
     /// No runner was up, or the job was paused.
     Missed,
 }
@@ -69,6 +73,7 @@ impl Skipped {
         let times = if self.count == 1 { String::new() } else { format!(" ({} times)", self.count) };
         match self.why {
             Why::Overlap => format!("the run before had not ended{times}; `overlap` says what is done then"),
+            Why::Changed => format!("it waited for its start when its definition was changed{times}"),
             Why::Missed => {
                 format!("no runner was there for it, or it was paused{times}; `missed` says what is done then")
             }
@@ -99,8 +104,26 @@ impl State {
         self.next = self.job.schedule.next_after(handled).map(|fire| fire.at_ms);
     }
 
-    pub fn handled(&self) -> i64 {
-        self.handled
+    /// Up to when all is dealt with: what waits for its start is not.
+    pub fn dealt_with(&self) -> i64 {
+        self.pending.as_ref().map_or(self.handled, |due| self.handled.min(due.slot_ms - 1))
+    }
+
+    /// Nothing may be started for a while: what waits is judged anew afterwards, by how late it is then.
+    pub fn is_kept_back(&mut self) {
+        if self.pending.is_some() && !self.job.schedule.is_reboot() {
+            let dealt = self.dealt_with();
+            self.pending = None;
+            self.go_on_from(dealt);
+        }
+    }
+
+    /// The clock was set. Within three hours the times that come again are not done again, as cron(8) has it.
+    pub fn clock_was_set(&mut self, now: i64) {
+        if self.handled > now + BACK_MS {
+            self.pending = None;
+            self.go_on_from(now);
+        }
     }
 
     /// Another holds the job: what comes now is for him.
@@ -176,10 +199,11 @@ impl State {
         }
     }
 
-    /// It could not be started, and is wanted as before.
-    pub fn not_started(&mut self, due: Due) {
+    /// It could not be started, and is wanted as before. Gives what had its place meanwhile.
+    pub fn not_started(&mut self, due: Due) -> Option<Skipped> {
         self.is_running = false;
-        self.pending.get_or_insert(due);
+        let later = self.pending.replace(due)?;
+        Some(Skipped { at_ms: later.at_ms, count: 1, why: Why::Overlap })
     }
 
     pub fn ended(&mut self) {
@@ -204,6 +228,9 @@ impl State {
     }
 
     pub fn set_pause(&mut self, pause: Option<Pause>) {
+        if pause.is_some() {
+            self.is_kept_back();
+        }
         self.pause = pause;
     }
 
@@ -220,15 +247,16 @@ impl State {
         self.pending.as_ref().map(|due| due.at_ms).or(self.next.map(|next| next + self.offset_ms))
     }
 
-    /// Another definition of the same job: its times count from now on, what runs goes on.
-    pub fn reconfigured(&mut self, job: &Arc<Job>, spread: &str, now: i64) {
+    /// Another definition of the same job: its times count from now on, what runs goes on. Gives what waited for its start.
+    pub fn reconfigured(&mut self, job: &Arc<Job>, spread: &str, now: i64) -> Option<Skipped> {
         let is_other_time = job.schedule != self.job.schedule || job.jitter != self.job.jitter;
         self.job = job.clone();
         self.offset_ms = offset(spread, clock::millis(job.jitter));
-        if is_other_time {
-            self.pending = None;
-            self.go_on_from(now - self.offset_ms);
+        if !is_other_time {
+            return None;
         }
+        self.go_on_from(now - self.offset_ms);
+        self.pending.take().map(|due| Skipped { at_ms: due.at_ms, count: 1, why: Why::Changed })
     }
 }
 

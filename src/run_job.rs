@@ -3,13 +3,14 @@
 //!
 //! A job has no database that could fence it. What keeps two of its runs apart is its lease, then a lock that its process
 //! holds (`pass-NAME.lock`, its stdin) for as long as it lives, also when this runner is dead; and between hosts the mark in
-//! Redis: who starts it says until when it may run at the longest, and nobody else starts it before that time, or before he
-//! hears that it has ended.
+//! Redis: who starts it says until when it may run at the longest, and nobody else starts it before that time, or before it is
+//! said that it has ended. What none of these can keep from running twice is a process that outlives its runner on a host
+//! that is gone for good, and its own time limit.
 
 pub mod mark;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use crate::clock;
 use crate::config::{Job, Overlap};
@@ -24,7 +25,9 @@ use crate::trigger::job::{self, JobEnd};
 use mark::{Mark, Open};
 
 /// From the time limit to the end of its process: TERM, ten seconds, KILL, and a little.
-const END_MS: i64 = 30_000;
+pub const END_MS: i64 = 60_000;
+/// For the history of this host: what cannot be written now is tried again later, as a start of its own.
+const WRITTEN: Duration = Duration::from_secs(10);
 
 pub struct Context {
     pub job: Arc<Job>,
@@ -32,24 +35,22 @@ pub struct Context {
     pub history: Arc<History>,
     /// None on a host of its own.
     pub shared: Option<Arc<SharedHistory>>,
-    /// The runner's id and name.
-    pub me: (String, String),
-    /// The schedule's time up to which all is dealt with: while it runs, others come and are skipped.
-    pub handled: Arc<AtomicI64>,
+    /// The run, as this host's history has it already.
+    pub open: Open,
 }
 
 /// What came of it.
 #[derive(Debug)]
 pub enum JobRan {
-    /// It is in the history already.
-    Recorded(Box<RunRecord>),
+    /// It is in the history already. `goes_on`: its process could not be ended.
+    Recorded { record: Box<RunRecord>, goes_on: bool },
     /// Nothing was started, and it is wanted as before.
     NotStarted(String),
 }
 
 /// `started` hears the number of the process.
-pub async fn run_job(context: &Context, run: &str, due: &Due, started: impl FnOnce(Option<u32>)) -> JobRan {
-    let job = &context.job;
+pub async fn run_job(context: &Context, due: &Due, started: impl FnOnce(Option<u32>)) -> JobRan {
+    let (job, open) = (&context.job, &context.open);
     let pass = match context.state.pass(&job.name) {
         Ok(pass) => pass,
         Err(Refusal::Held { path, .. }) => {
@@ -59,68 +60,45 @@ pub async fn run_job(context: &Context, run: &str, due: &Due, started: impl FnOn
             );
             return match job.overlap {
                 Overlap::Queue => JobRan::NotStarted(why),
-                Overlap::Skip => record(context, skipped(job, &context.me.1, run, due, why)),
+                Overlap::Skip => record(context, skipped(job, open, why), false),
             };
         }
         Err(refusal) => return JobRan::NotStarted(refusal.to_string()),
     };
-    let started_ms = clock::now_ms();
-    if let Err(why) = note_start(context, run, due, started_ms).await {
+    if let Err(why) = note_start(context, due).await {
         pass.over();
         return JobRan::NotStarted(why);
     }
-    let steady = clock::steady_ms();
+    let (started_ms, steady) = (clock::now_ms(), clock::steady_ms());
     let end = job::run(job, pass.file(), started).await;
-    if !end.goes_on {
+    let goes_on = end.goes_on;
+    if !goes_on {
         pass.over();
     }
-    let ms = clock::steady_ms() - steady;
-    let made = RunRecord { ms: Some(ms), ..made(job, &context.me.1, run, due, started_ms, end) };
-    let ran = record(context, made);
-    note_end(context, due).await;
-    ran
+    let made = RunRecord { ms: Some(clock::steady_ms() - steady), ..made(job, open, due, started_ms, end) };
+    record(context, made, goes_on)
 }
 
-/// Written down before anything is started: whoever finds it knows that the job may run.
-async fn note_start(context: &Context, run: &str, due: &Due, started_ms: i64) -> Result<(), String> {
-    let job = &context.job;
-    let open = Open {
-        run: run.to_string(),
-        due_ms: due.at_ms,
-        started_ms,
-        until_ms: started_ms + clock::millis(job.timeout) + END_MS,
-        runner: context.me.0.clone(),
-        host: context.me.1.clone(),
-    };
-    let text = Mark { slot_ms: due.slot_ms, open: Some(open) }.text();
-    if let Some(shared) = &context.shared {
-        let set = shared.set_fact(&job.name, mark::FACT, &text).await;
-        set.map_err(|trouble| format!("the other runners cannot be told that it starts: {trouble}"))?;
-    }
-    context.history.learn(&job.name, mark::FACT, text);
-    context.history.written().await;
-    Ok(())
-}
-
-async fn note_end(context: &Context, due: &Due) {
-    let job = &context.job.name;
-    let slot_ms = due.slot_ms.max(context.handled.load(Ordering::Relaxed));
-    let text = Mark { slot_ms, open: None }.text();
-    context.history.learn(job, mark::FACT, text.clone());
-    if let Some(shared) = &context.shared
-        && let Err(trouble) = shared.set_fact(job, mark::FACT, &text).await
-    {
-        tracing::warn!(job, "the other runners were not told that job {job} has ended: {trouble}");
+/// In this host's history first, then for the others: whoever finds it knows that the job may run.
+async fn note_start(context: &Context, due: &Due) -> Result<(), String> {
+    let written = tokio::time::timeout(WRITTEN, context.history.written()).await;
+    written.map_err(|_| "this host's history cannot be written".to_string())?;
+    let Some(shared) = &context.shared else { return Ok(()) };
+    let mark = Mark { slot_ms: due.slot_ms, open: Some(context.open.clone()) };
+    match shared.mark(&context.job.name, "open", &mark.text()).await {
+        Ok(true) => Ok(()),
+        Ok(false) => Err("a run of another host may still go on".to_string()),
+        Err(trouble) => Err(format!("the other runners cannot be told that it starts: {trouble}")),
     }
 }
 
-fn record(context: &Context, record: RunRecord) -> JobRan {
+fn record(context: &Context, record: RunRecord, goes_on: bool) -> JobRan {
     record.log();
     context.history.record(record.clone());
-    JobRan::Recorded(Box::new(record))
+    JobRan::Recorded { record: Box::new(record), goes_on }
 }
 
-fn made(job: &Job, host: &str, run: &str, due: &Due, started_ms: i64, end: JobEnd) -> RunRecord {
+fn made(job: &Job, open: &Open, due: &Due, started_ms: i64, end: JobEnd) -> RunRecord {
     let notes: Vec<&str> = due.note.iter().chain(end.note.iter()).map(String::as_str).collect();
     let then = if end.outcome == Outcome::Interrupted { Then::Dropped } else { Then::None };
     RunRecord {
@@ -134,12 +112,12 @@ fn made(job: &Job, host: &str, run: &str, due: &Due, started_ms: i64, end: JobEn
         output: end.output.text(),
         output_dropped: end.output.dropped(),
         pid: end.pid.map(i64::from),
-        ..bare(job, host, run, due.at_ms)
+        ..bare(job, &open.host, &open.run, due.at_ms)
     }
 }
 
-fn skipped(job: &Job, host: &str, run: &str, due: &Due, why: String) -> RunRecord {
-    RunRecord { reason: Some(why), ended_ms: Some(clock::now_ms()), ..bare(job, host, run, due.at_ms) }
+fn skipped(job: &Job, open: &Open, why: String) -> RunRecord {
+    RunRecord { reason: Some(why), ended_ms: Some(clock::now_ms()), ..bare(job, &open.host, &open.run, open.due_ms) }
 }
 
 /// Times that get no run, as one record.

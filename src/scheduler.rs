@@ -167,14 +167,14 @@ impl Scheduler {
             history_trouble_since: None,
             is_stopping: false,
             others: parts.others,
-            jobs: Jobs { shared: parts.shared, ..Jobs::default() },
+            jobs: Jobs::new(parts.shared),
         };
         scheduler.places.resize(config);
         for site in &config.sites {
             scheduler.add(site, Facts::read(&reader, &site.name)?);
         }
         for job in &config.jobs {
-            scheduler.add_job(job, JobFacts::read(&reader, &job.name)?);
+            scheduler.add_job(job, JobFacts::read(&reader, job)?);
         }
         // `once` looks after no job.
         if scheduler.records.is_none() {
@@ -197,7 +197,7 @@ impl Scheduler {
         while !stop.is_cancelled() {
             let now = clock::now_ms();
             self.notice_jump(now);
-            let until = self.start_what_is_wanted(now).min(self.start_jobs(now));
+            let until = self.start_jobs(now).min(self.start_what_is_wanted(now));
             self.publish();
             let sleep = Duration::from_millis((until - clock::now_ms()).clamp(0, self.slice_ms).unsigned_abs());
             tokio::select! {
@@ -253,6 +253,7 @@ impl Scheduler {
             for entry in self.entries.values_mut() {
                 entry.state.replan(now);
             }
+            self.clock_of_jobs_was_set(now);
         }
     }
 

@@ -27,6 +27,8 @@ const RUN_BYTES: u64 = 1000;
 /// So much goes over at once: it has to be done within the second that is waited for an answer.
 const MOST_BYTES: usize = 256 * 1024;
 const GROW: &str = include_str!("redis/grow.lua");
+const MARK: &str = include_str!("redis/mark.lua");
+static MARK_HASH: LazyLock<String> = LazyLock::new(|| Script::new(MARK).get_hash().to_string());
 static GROW_HASH: LazyLock<String> = LazyLock::new(|| Script::new(GROW).get_hash().to_string());
 
 /// How much is kept of each site.
@@ -106,6 +108,17 @@ impl SharedHistory {
         let mut pipeline = redis::pipe();
         pipeline.cmd("HSET").arg(&key).arg(name).arg(value).cmd("PEXPIRE").arg(&key).arg(FACTS_LIVE_MS);
         self.link.ask::<Value>(&pipeline).await.map(drop)
+    }
+
+    /// What the hosts know of a job: `what` is `note`, `open` or `close`, `mark` its JSON. False where another runner's run may
+    /// still go on; nothing is changed then.
+    pub async fn mark(&self, job: &str, what: &str, mark: &str) -> Result<bool, Trouble> {
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("SCRIPT").arg("LOAD").arg(MARK);
+        pipeline.cmd("EVALSHA").arg(MARK_HASH.as_str()).arg(1).arg(self.key("site", job));
+        pipeline.arg(what).arg(mark).arg(clock::now_ms()).arg(FACTS_LIVE_MS);
+        let (_, taken): (Value, i64) = self.link.ask(&pipeline).await?;
+        Ok(taken == 1)
     }
 
     /// Adds runs, oldest first: as many of them as go over at once. Tells how many are there, and what went wrong; those of an

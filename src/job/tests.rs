@@ -41,7 +41,7 @@ fn a_new_job_starts_at_its_next_time_and_once_at_each() {
         state.started(&due);
         assert!(state.tick(at + 1000).is_empty() && state.due(at + 1000).is_none());
         state.ended();
-        assert_eq!((state.due(at + 2000), state.handled()), (None, at));
+        assert_eq!((state.due(at + 2000), state.dealt_with()), (None, at));
     }
 }
 
@@ -109,6 +109,38 @@ fn a_pause_starts_nothing_and_its_times_are_missed() {
     assert!(state.due(T + 15 * MINUTE).is_some());
     state.set_pause(Some(Pause { until: None }));
     assert_eq!((state.due(T + 15 * MINUTE), state.wakes_at()), (None, None));
+    // What waited when the pause began is judged when it is over.
+    state.set_pause(None);
+    let skipped = state.tick(T + 30 * MINUTE);
+    assert_eq!((skipped[0].count, skipped[0].why), (3, Why::Missed));
+    assert_eq!(state.due(T + 30 * MINUTE).map(|due| due.at_ms), Some(T + 30 * MINUTE));
+}
+
+#[test]
+fn what_waits_for_its_start_is_not_dealt_with() {
+    let mut state = State::new(&job("*/5 * * * *", Overlap::Queue, Missed::Skip), "j", None, T);
+    start(&mut state, T + 5 * MINUTE);
+    assert_eq!(state.dealt_with(), T + 5 * MINUTE);
+    state.tick(T + 10 * MINUTE);
+    assert_eq!(state.dealt_with(), T + 10 * MINUTE - 1, "the queued one would be found again");
+    state.ended();
+    state.is_kept_back();
+    assert_eq!((state.due(T + 10 * MINUTE), state.next_ms()), (None, Some(T + 10 * MINUTE)));
+    state.tick(T + 10 * MINUTE);
+    assert_eq!(state.due(T + 10 * MINUTE).map(|due| due.at_ms), Some(T + 10 * MINUTE));
+}
+
+#[test]
+fn a_clock_that_was_years_ahead_stops_no_job_and_an_hour_back_repeats_none() {
+    let mut state = skips();
+    let year = 365 * 24 * 60 * MINUTE;
+    state.tick(T + year);
+    state.clock_was_set(T);
+    assert_eq!((state.due(T), state.next_ms()), (None, Some(T + 5 * MINUTE)));
+    start(&mut state, T + 5 * MINUTE);
+    state.ended();
+    state.clock_was_set(T + 5 * MINUTE - 60 * MINUTE);
+    assert_eq!(state.next_ms(), Some(T + 10 * MINUTE));
 }
 
 #[test]
@@ -127,7 +159,7 @@ fn a_year_of_minutes_is_walked_through_quickly_and_ends() {
     let due = state.due(now).unwrap();
     assert!(due.at_ms <= now && now - due.at_ms < 2 * MINUTE, "{due:?}");
     assert_eq!(state.next_ms(), Some(due.at_ms));
-    assert!(state.handled() >= now - MINUTE);
+    assert!(state.dealt_with() >= now - 2 * MINUTE);
 }
 
 #[test]
@@ -151,7 +183,8 @@ fn a_spread_is_stable_within_its_bounds_and_even() {
 fn another_schedule_counts_from_now_on() {
     let mut state = skips();
     state.tick(T + 5 * MINUTE);
-    state.reconfigured(&job("*/7 * * * *", Overlap::Skip, Missed::Once), "j", T + 6 * MINUTE);
+    let lost = state.reconfigured(&job("*/7 * * * *", Overlap::Skip, Missed::Once), "j", T + 6 * MINUTE);
+    assert_eq!(lost.map(|lost| (lost.at_ms, lost.why)), Some((T + 5 * MINUTE, Why::Changed)), "it is said");
     assert_eq!((state.due(T + 6 * MINUTE), state.next_ms()), (None, Some(T + 7 * MINUTE)));
     start(&mut state, T + 7 * MINUTE);
     state.reconfigured(&job("*/7 * * * *", Overlap::Queue, Missed::Once), "j", T + 8 * MINUTE);
@@ -164,8 +197,13 @@ fn what_could_not_be_started_is_wanted_as_before() {
     state.tick(T + 5 * MINUTE);
     let due = state.due(T + 5 * MINUTE).unwrap().clone();
     state.started(&due);
-    state.not_started(due.clone());
+    assert_eq!(state.not_started(due.clone()), None);
     assert_eq!(state.due(T + 5 * MINUTE), Some(&due));
+    let mut state = State::new(&job("*/5 * * * *", Overlap::Queue, Missed::Skip), "j", None, T);
+    start(&mut state, T + 5 * MINUTE);
+    assert!(state.tick(T + 10 * MINUTE).is_empty(), "it waits in the queue");
+    let displaced = state.not_started(due).expect("the later one");
+    assert_eq!((displaced.at_ms, displaced.why), (T + 10 * MINUTE, Why::Overlap));
 }
 
 fn start(state: &mut State, at: i64) {

@@ -50,9 +50,14 @@ impl StateDir {
         acquire(&self.path.join(format!("lease-{site}.lock")), &format!("site `{site}`"))
     }
 
-    /// One pass of a site without the plugin.
-    pub fn pass(&self, site: &str) -> Result<Pass, Refusal> {
-        Pass::begin(self.path.join(format!("pass-{site}.lock")))
+    /// One pass of a site without the plugin, or one run of a job.
+    pub fn pass(&self, name: &str) -> Result<Pass, Refusal> {
+        Pass::begin(self.pass_file(name))
+    }
+
+    /// What its process has as its stdin.
+    pub fn pass_file(&self, name: &str) -> PathBuf {
+        self.path.join(format!("pass-{name}.lock"))
     }
 }
 

@@ -1,5 +1,5 @@
-//! What is remembered of a job beside its runs: which time of its schedule was started last, and whether that run may go on.
-//! On this host it is a fact of the history, between hosts one in Redis.
+//! What is remembered of a job beside its runs: up to which time of its schedule all is dealt with, and a run that may go on.
+//! On this host it is a fact of the history, between hosts one in Redis, where a script of ours compares before it writes.
 
 use serde::{Deserialize, Serialize};
 
@@ -18,11 +18,14 @@ pub struct Open {
     pub run: String,
     pub due_ms: i64,
     pub started_ms: i64,
-    /// It has ended by then, whatever becomes of its runner: the time limit, and what an end takes.
+    /// Nobody else starts it before this time: the time limit, and what an end takes. Whoever looks after it moves it on.
     pub until_ms: i64,
     /// The runner's id, and its name.
     pub runner: String,
     pub host: String,
+    /// Of its process, which leads a group.
+    #[serde(default)]
+    pub pid: Option<u32>,
 }
 
 impl Mark {

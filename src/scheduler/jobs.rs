@@ -1,41 +1,51 @@
 //! The jobs, beside the sites: same lease, same limits, same loop.
 
+mod facts;
 mod held;
+mod left;
+mod told;
 mod view;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use tokio::task::JoinSet;
 
+use super::Scheduler;
 use super::entry::Answer;
 use super::places::Place;
-use super::{Facts, Scheduler};
 use crate::clock;
 use crate::config::{Job, Work};
 use crate::history::redis::SharedHistory;
-use crate::history::sqlite::{self, Reader};
-use crate::history::{Filter, RunRecord, run_id};
-use crate::job::{Due, State};
+use crate::history::{RunRecord, run_id};
+use crate::job::{Due, Skipped, State};
 use crate::lease::file::Lease;
 use crate::outcome::Failure;
-use crate::run_job::mark::{Mark, Open};
-use crate::run_job::{self, Context, JobRan, interrupted, skipped_times};
+use crate::run_job::mark::{FACT, Mark, Open};
+use crate::run_job::{self, Context, END_MS, JobRan, skipped_times};
+pub use facts::JobFacts;
 use held::Held;
+use left::Left;
 pub use view::JobView;
 
-/// Whether the process of an earlier runner lives on is asked so often.
-const LOOK_MS: i64 = 1000;
 /// What could not be started is tried again after so much.
 const AGAIN_MS: i64 = 5000;
+/// Nobody looks at a job more often than that, whatever its times say.
+const SOONEST_MS: i64 = 50;
 
-#[derive(Default)]
 pub struct Jobs {
     pub entries: BTreeMap<String, JobEntry>,
     pub tasks: JoinSet<JobTask>,
     /// None on a host of its own.
     pub shared: Option<Arc<SharedHistory>>,
+    running: usize,
+}
+
+impl Jobs {
+    pub fn new(shared: Option<Arc<SharedHistory>>) -> Self {
+        Self { entries: BTreeMap::new(), tasks: JoinSet::new(), shared, running: 0 }
+    }
 }
 
 /// One that has ended.
@@ -56,7 +66,7 @@ pub enum JobTask {
 pub struct JobEntry {
     pub job: Arc<Job>,
     pub state: State,
-    pub place: Option<Place>,
+    place: Option<Place>,
     lease: Option<Lease>,
     lease_trouble: Option<String>,
     /// None where no other host shares it.
@@ -66,66 +76,30 @@ pub struct JobEntry {
     answer: Option<Answer<Vec<RunRecord>>>,
     running: Option<Open>,
     pid: Arc<AtomicU32>,
-    /// The schedule's time up to which all is dealt with, for whoever notes the end of a run.
-    handled: Arc<AtomicI64>,
     /// The place that its run has: the definition may change meanwhile.
     taken: Option<Place>,
-    /// Begun by an earlier runner of this state directory, which said nothing of its end.
-    orphan: Option<Open>,
+    /// A process that nobody of this runner waits for.
+    left: Option<Left>,
+    /// Up to when this runner has started or told of its times.
+    dealt: i64,
     last: Option<RunRecord>,
+    /// On the steady clock.
     not_before: i64,
     /// Why it could not be started the last time.
     trouble: Option<String>,
     pub is_removed: bool,
 }
 
-/// What the history remembers of a job.
-#[derive(Default)]
-pub struct JobFacts {
-    pub facts: Facts,
-    pub mark: Option<Mark>,
-    pub last: Option<RunRecord>,
-    /// `@reboot` counts the starts of the machine.
-    pub is_new_boot: bool,
-}
-
-/// The fact, of no site, that says when the machine was started that `@reboot` was done for (Unix milliseconds).
-const BOOT: &str = "boot";
-/// So much may the clock have been set since. The kernel's own boot id is not to be seen inside the unit.
-const SAME_BOOT_MS: i64 = 600_000;
-
-impl JobFacts {
-    pub fn read(reader: &Reader, job: &str) -> Result<Self, sqlite::Error> {
-        let filter = Filter { site: Some(job.to_string()), limit: 1, ..Filter::default() };
-        Ok(Self {
-            facts: Facts::read(reader, job)?,
-            mark: Mark::read(reader.fact(job, run_job::mark::FACT)?.as_deref()),
-            last: reader.runs(&filter)?.pop(),
-            is_new_boot: is_new_boot(reader.fact("", BOOT)?.as_deref(), machine_started_ms()),
-        })
-    }
-}
-
-fn machine_started_ms() -> i64 {
-    clock::now_ms() - clock::boot_ms()
-}
-
-/// A runner that was never here before does as cron(8) does at its first start.
-fn is_new_boot(noted: Option<&str>, started_ms: i64) -> bool {
-    let noted: Option<i64> = noted.and_then(|noted| noted.parse().ok());
-    noted.is_none_or(|noted| (noted - started_ms).abs() > SAME_BOOT_MS)
-}
-
 impl JobEntry {
     fn new(job: &Arc<Job>, spread: &str, facts: JobFacts, is_shared: bool, now: i64) -> Self {
         let handled = facts.mark.as_ref().map(|mark| mark.slot_ms);
         let mut state = State::new(job, spread, handled, now);
-        state.set_pause(facts.facts.pause);
+        state.set_pause(facts.pause);
         if facts.is_new_boot {
             state.machine_has_started(now);
         }
-        let orphan = facts.mark.and_then(|mark| mark.open);
-        if orphan.is_some() {
+        let left = facts.mark.and_then(|mark| mark.open).map(Left::unknown);
+        if left.is_some() {
             state.runs_elsewhere();
         }
         Self {
@@ -139,9 +113,9 @@ impl JobEntry {
             answer: None,
             running: None,
             pid: Arc::default(),
-            handled: Arc::default(),
             taken: None,
-            orphan,
+            left,
+            dealt: handled.unwrap_or(i64::MIN),
             last: facts.last,
             not_before: i64::MIN,
             trouble: None,
@@ -155,40 +129,43 @@ impl JobEntry {
     }
 
     pub fn is_running_here(&self) -> bool {
-        self.running.is_some()
+        self.running.is_some() || self.left.is_some()
     }
 
     fn is_gone(&self) -> bool {
-        self.is_removed && self.running.is_none()
+        self.is_removed && !self.is_running_here()
+    }
+
+    /// Its times are this runner's to start, or to tell of.
+    fn is_ticking(&self) -> bool {
+        !self.is_removed && self.held.as_ref().is_none_or(|held| held.is_trusted() && held.is_known())
     }
 
     fn may_start(&self, now: i64) -> bool {
-        !self.is_removed && !self.state.is_running() && now >= self.not_before && self.held_since(now)
-    }
-
-    fn held_since(&self, now: i64) -> bool {
-        self.held.as_ref().is_none_or(|held| held.may_start(now))
+        let is_free = self.held.as_ref().is_none_or(|held| held.may_start(now));
+        !self.is_removed && !self.state.is_running() && clock::steady_ms() >= self.not_before && is_free
     }
 
     /// Whoever asked for it comes first, and means now.
     fn wanted(&self, now: i64) -> Option<Due> {
         let asked = (!self.asked.is_empty()).then(|| Due {
             at_ms: now,
-            slot_ms: self.state.handled(),
+            slot_ms: self.state.dealt_with(),
             note: Some("somebody asked for it".to_string()),
         });
         asked.or_else(|| self.state.due(now).cloned()).filter(|_| self.may_start(now))
     }
 
     fn wakes_at(&self, now: i64) -> i64 {
-        let later = now + super::SLICE_MS;
-        let waits = self.orphan.as_ref().map(|_| now + LOOK_MS);
-        let elsewhere = self.held.as_ref().and_then(|held| held.look_again_at(now));
-        let retried = Some(self.not_before).filter(|at| *at > now);
-        [self.state.wakes_at(), waits, elsewhere, retried].into_iter().flatten().min().unwrap_or(later)
+        let times = self.state.wakes_at().filter(|_| self.is_ticking());
+        let left = self.left.as_ref().map(|_| now + left::LOOK_MS);
+        let elsewhere = self.held.as_ref().and_then(Held::look_again_in).map(|ms| now + ms);
+        let again = Some(self.not_before - clock::steady_ms()).filter(|ms| *ms > 0).map(|ms| now + ms);
+        let soonest = [times, left, elsewhere, again].into_iter().flatten().min();
+        soonest.unwrap_or(now + super::SLICE_MS).max(now + SOONEST_MS)
     }
 
-    pub fn refuse_asked(&mut self, reason: &Failure) {
+    fn refuse_asked(&mut self, reason: &Failure) {
         for asked in self.asked.drain(..) {
             let _ = asked.send(Err(reason.clone()));
         }
@@ -200,39 +177,28 @@ fn place_of(job: &Job) -> Option<Place> {
 }
 
 impl Scheduler {
-    /// What a jitter is spread by: on hosts that share a job it must be the same.
-    fn spread(&self, job: &Job) -> String {
-        match self.others {
-            Some(_) => job.name.clone(),
-            None => format!("{} {}", job.name, self.me.name),
-        }
-    }
-
-    /// `@reboot` was done for this start of the machine.
-    pub(super) fn note_boot(&self) {
-        self.history.learn("", BOOT, machine_started_ms().to_string());
-    }
-
-    pub(super) fn add_job(&mut self, job: &Arc<Job>, facts: JobFacts) {
-        let entry = JobEntry::new(job, &self.spread(job), facts, self.others.is_some(), clock::now_ms());
-        self.jobs.entries.insert(job.name.clone(), entry);
-        if let Some(others) = &self.others {
-            let board = others.board();
-            self.heed_board_for_jobs(&board);
-        }
-    }
-
     /// Starts what may start now; gives the time when a job wants something next.
     pub(super) fn start_jobs(&mut self, now: i64) -> i64 {
+        let before = self.jobs.entries.len();
         self.jobs.entries.retain(|_, entry| !entry.is_gone());
+        if self.jobs.entries.len() != before {
+            self.configure_keeper();
+        }
         let names: Vec<String> = self.jobs.entries.keys().cloned().collect();
         for name in &names {
-            self.look_after_orphan(name);
-            self.ask_about(name, now);
+            self.look_after_left(name);
+            self.ask_about(name);
             self.tick_job(name, now);
         }
         if self.history_trouble.is_none() {
+            let mut wanted: Vec<(i64, &String)> = Vec::new();
             for name in &names {
+                let due = self.jobs.entries.get(name).and_then(|entry| entry.wanted(now));
+                wanted.extend(due.map(|due| (due.at_ms, name)));
+            }
+            // Who waits longest comes first.
+            wanted.sort();
+            for (_, name) in wanted {
                 self.start_job(name, now);
             }
         }
@@ -240,8 +206,8 @@ impl Scheduler {
     }
 
     fn tick_job(&mut self, name: &str, now: i64) {
-        let Some(entry) = self.jobs.entries.get_mut(name).filter(|entry| !entry.is_removed) else { return };
         let trouble = self.history_trouble.clone().map(Failure::NotStarted);
+        let Some(entry) = self.jobs.entries.get_mut(name).filter(|entry| !entry.is_removed) else { return };
         if let Some(refusal) = trouble.or_else(|| entry.refusal(now)) {
             entry.refuse_asked(&refusal);
         }
@@ -249,94 +215,105 @@ impl Scheduler {
             return entry.state.leave_to_others(now);
         }
         // Before it is known what another host did last, nothing is missed.
-        if entry.held.as_ref().is_some_and(|held| !held.is_known()) {
-            return;
+        if !entry.is_ticking() {
+            return entry.state.is_kept_back();
         }
         let skipped = entry.state.tick(now);
-        entry.handled.store(entry.state.handled(), Ordering::Relaxed);
-        for skipped in &skipped {
-            let record = skipped_times(&entry.job, &self.me.name, &run_id(now), skipped);
+        self.skip(name, &skipped);
+    }
+
+    /// Times that get no run get a record.
+    fn skip(&mut self, name: &str, skipped: &[Skipped]) {
+        let Some(entry) = self.jobs.entries.get_mut(name) else { return };
+        for skipped in skipped {
+            let record = skipped_times(&entry.job, &self.me.name, &run_id(clock::now_ms()), skipped);
             record.log();
             self.history.record(record.clone());
             entry.last = Some(record);
         }
-        if !skipped.is_empty() && entry.running.is_none() {
-            self.note_mark(name);
+        if !skipped.is_empty() {
+            self.note(name);
         }
     }
 
-    /// Up to when the times of an idle job are dealt with, for the next start of a runner and for other hosts.
-    fn note_mark(&mut self, name: &str) {
-        let Some(entry) = self.jobs.entries.get(name).filter(|entry| entry.orphan.is_none()) else { return };
-        let text = Mark { slot_ms: entry.state.handled(), open: None }.text();
-        self.history.learn(name, run_job::mark::FACT, text.clone());
-        if let Some(shared) = self.jobs.shared.clone() {
-            let name = name.to_string();
-            tokio::spawn(async move { shared.set_fact(&name, run_job::mark::FACT, &text).await });
-        }
-    }
-
-    /// An earlier runner began it. Its process has the lock for as long as it lives.
-    fn look_after_orphan(&mut self, name: &str) {
+    /// Up to when the times of a job are dealt with, for the next start of this runner and for other hosts.
+    fn note(&mut self, name: &str) {
         let Some(entry) = self.jobs.entries.get_mut(name) else { return };
-        let Some(open) = entry.orphan.as_ref() else { return };
-        let Ok(pass) = self.state.pass(name) else { return };
-        pass.over();
-        let record = interrupted(&entry.job, open);
-        record.log();
-        self.history.record(record.clone());
-        entry.last = Some(record);
-        entry.orphan = None;
-        entry.state.ended();
-        self.note_mark(name);
+        entry.dealt = entry.dealt.max(entry.state.dealt_with());
+        let pid = Some(entry.pid.load(Ordering::Relaxed)).filter(|pid| *pid != 0);
+        let running = entry.running.clone().map(|open| Open { pid, ..open });
+        let open = running.or_else(|| entry.left.as_ref().map(|left| left.open.clone()));
+        let mark = Mark { slot_ms: entry.dealt, open };
+        self.history.learn(name, FACT, mark.text());
+        self.tell_others(name, "note", mark);
+    }
+
+    /// Places that jobs never take, so that long ones keep no event waiting.
+    fn has_place_for_job(&self, place: Option<&Place>) -> bool {
+        let most = self.max_parallel.saturating_sub(1).max(1);
+        self.running < self.max_parallel && self.jobs.running < most && self.places.is_free(place)
     }
 
     fn start_job(&mut self, name: &str, now: i64) {
-        let Some(entry) = self.jobs.entries.get_mut(name) else { return };
+        let Some(entry) = self.jobs.entries.get(name) else { return };
         let Some(due) = entry.wanted(now) else { return };
-        if self.running >= self.max_parallel || !self.places.is_free(entry.place.as_ref()) {
+        if !self.has_place_for_job(entry.place.as_ref()) || !self.has_lease_of_job(name) {
             return;
         }
-        if entry.lease.is_none() {
-            match self.state.site(name) {
-                Ok(lease) => (entry.lease, entry.lease_trouble) = (Some(lease), None),
-                Err(refusal) => {
-                    entry.lease_trouble = Some(refusal.to_string());
-                    entry.not_before = now + AGAIN_MS;
-                    entry.refuse_asked(&Failure::NotStarted(refusal.to_string()));
-                    return;
-                }
-            }
-        }
-        let run = run_id(now);
-        entry.answer = entry.asked.pop_front();
-        entry.state.started(&due);
-        entry.pid.store(0, Ordering::Relaxed);
-        entry.running = Some(Open {
-            run: run.clone(),
+        let Some(entry) = self.jobs.entries.get_mut(name) else { return };
+        let open = Open {
+            run: run_id(now),
             due_ms: due.at_ms,
             started_ms: now,
-            until_ms: 0,
+            until_ms: now + clock::millis(entry.job.timeout) + END_MS,
             runner: self.me.id.clone(),
             host: self.me.name.clone(),
-        });
-        self.running += 1;
-        self.places.take(entry.place.as_ref());
+            pid: None,
+        };
+        entry.answer = entry.asked.pop_front();
+        entry.state.started(&due);
+        entry.dealt = entry.dealt.max(entry.state.dealt_with());
+        entry.pid.store(0, Ordering::Relaxed);
+        entry.running = Some(open.clone());
         entry.taken = entry.place.clone();
+        self.history.learn(name, FACT, Mark { slot_ms: entry.dealt, open: Some(open.clone()) }.text());
+        self.running += 1;
+        self.jobs.running += 1;
+        self.places.take(entry.place.as_ref());
         let context = Context {
             job: entry.job.clone(),
             state: self.state.clone(),
             history: self.history.clone(),
             shared: self.jobs.shared.clone(),
-            me: (self.me.id.clone(), self.me.name.clone()),
-            handled: entry.handled.clone(),
+            open,
         };
-        let (pid, job) = (entry.pid.clone(), name.to_string());
+        let (pid, job, slot_ms) = (entry.pid.clone(), name.to_string(), entry.dealt);
         self.jobs.tasks.spawn(async move {
-            let started = |id: Option<u32>| pid.store(id.unwrap_or(0), Ordering::Relaxed);
-            let ran = run_job::run_job(&context, &run, &due, started).await;
+            let started = |id: Option<u32>| {
+                pid.store(id.unwrap_or(0), Ordering::Relaxed);
+                // The next runner has to know whom to end in time.
+                let open = Some(Open { pid: id, ..context.open.clone() });
+                context.history.learn(&job, FACT, Mark { slot_ms, open }.text());
+            };
+            let ran = run_job::run_job(&context, &due, started).await;
             JobTask::Ran { job, due, ran }
         });
+    }
+
+    fn has_lease_of_job(&mut self, name: &str) -> bool {
+        let Some(entry) = self.jobs.entries.get_mut(name) else { return false };
+        if entry.lease.is_some() {
+            return true;
+        }
+        match self.state.site(name) {
+            Ok(lease) => (entry.lease, entry.lease_trouble) = (Some(lease), None),
+            Err(refusal) => {
+                entry.lease_trouble = Some(refusal.to_string());
+                entry.not_before = clock::steady_ms() + AGAIN_MS;
+                entry.refuse_asked(&Failure::NotStarted(refusal.to_string()));
+            }
+        }
+        entry.lease.is_some()
     }
 
     pub(super) fn job_task_ended(&mut self, task: JobTask) {
@@ -348,17 +325,24 @@ impl Scheduler {
 
     fn job_ran(&mut self, name: &str, due: Due, ran: JobRan) {
         self.running = self.running.saturating_sub(1);
+        self.jobs.running = self.jobs.running.saturating_sub(1);
         let Some(entry) = self.jobs.entries.get_mut(name) else { return };
         self.places.give_back(entry.taken.take().as_ref());
-        entry.running = None;
-        let answer = entry.answer.take();
+        let (open, answer) = (entry.running.take(), entry.answer.take());
+        let mut skipped = None;
         match ran {
-            JobRan::Recorded(record) => {
-                entry.state.ended();
+            JobRan::Recorded { record, goes_on } => {
                 entry.trouble = None;
                 entry.last = Some((*record).clone());
                 if let Some(answer) = answer {
                     let _ = answer.send(Ok(vec![*record]));
+                }
+                match open {
+                    Some(open) if goes_on => entry.left = Some(Left::recorded(open, entry.pid.load(Ordering::Relaxed))),
+                    open => {
+                        entry.state.ended();
+                        self.close(name, open);
+                    }
                 }
             }
             JobRan::NotStarted(why) => {
@@ -370,79 +354,24 @@ impl Scheduler {
                         entry.state.ended();
                         let _ = answer.send(Err(Failure::NotStarted(why.clone())));
                     }
-                    None => entry.state.not_started(due),
+                    None => skipped = entry.state.not_started(due),
                 }
                 entry.trouble = Some(why);
-                entry.not_before = clock::now_ms() + AGAIN_MS;
+                entry.not_before = clock::steady_ms() + AGAIN_MS;
+                entry.dealt = entry.dealt.min(entry.state.dealt_with());
+                self.close(name, open);
             }
         }
+        self.skip(name, skipped.as_slice());
     }
 
-    /// A run now, due or not, on a paused job too.
-    pub(super) fn ask_job(&mut self, name: &str, hook: Option<&String>, answer: Answer<Vec<RunRecord>>) {
+    /// Nothing of that run goes on.
+    fn close(&mut self, name: &str, open: Option<Open>) {
         let Some(entry) = self.jobs.entries.get_mut(name) else { return };
-        let refusal = match (&entry.running, &entry.orphan) {
-            _ if hook.is_some() => Some("a job has no hooks".to_string()),
-            (Some(open), _) | (None, Some(open)) => Some(format!("it is running already, run {}", open.run)),
-            (None, None) => None,
-        };
-        match refusal {
-            Some(why) => drop(answer.send(Err(Failure::NotStarted(why)))),
-            None => {
-                entry.not_before = i64::MIN;
-                entry.asked.push_back(answer);
-            }
+        let slot_ms = entry.dealt;
+        self.history.learn(name, FACT, Mark { slot_ms, open: None }.text());
+        if open.is_some() {
+            self.tell_others(name, "close", Mark { slot_ms, open });
         }
-    }
-
-    /// By difference, as sites are.
-    pub(super) fn reload_jobs(
-        &mut self,
-        jobs: &[Arc<Job>],
-        mut facts: BTreeMap<String, JobFacts>,
-        changes: &mut super::orders::Changes,
-    ) {
-        let now = clock::now_ms();
-        for (name, entry) in &mut self.jobs.entries {
-            if !jobs.iter().any(|job| job.name == *name) && !entry.is_removed {
-                entry.is_removed = true;
-                entry.refuse_asked(&Failure::NotStarted("the job is not in the configuration any more".into()));
-                changes.removed.push(name.clone());
-            }
-        }
-        for job in jobs {
-            let spread = self.spread(job);
-            match self.jobs.entries.get_mut(&job.name) {
-                Some(entry) => {
-                    let was_removed = std::mem::take(&mut entry.is_removed);
-                    match (was_removed, entry.job == *job) {
-                        (false, true) => changes.unchanged += 1,
-                        (true, _) => changes.added.push(job.name.clone()),
-                        (false, false) => changes.changed.push(job.name.clone()),
-                    }
-                    if entry.job != *job {
-                        entry.state.reconfigured(job, &spread, now);
-                        (entry.job, entry.place) = (job.clone(), place_of(job));
-                    }
-                }
-                None => {
-                    self.add_job(job, facts.remove(&job.name).unwrap_or_default());
-                    changes.added.push(job.name.clone());
-                }
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_machine_is_started_once_also_where_its_clock_is_set_a_little() {
-        let at = 1_700_000_000_000;
-        assert!(is_new_boot(None, at) && is_new_boot(Some("?"), at));
-        assert!(!is_new_boot(Some("1700000000000"), at) && !is_new_boot(Some("1699999500000"), at));
-        assert!(is_new_boot(Some("1699990000000"), at));
     }
 }

@@ -186,9 +186,8 @@ impl Scheduler {
         }
         let mut jobs = BTreeMap::new();
         for job in config.jobs.iter().filter(|job| !self.jobs.entries.contains_key(&job.name)) {
-            let facts = JobFacts::read(&reader, &job.name).map_err(|error| error.to_string())?;
-            // The machine has not been started for it.
-            jobs.insert(job.name.clone(), JobFacts { is_new_boot: false, ..facts });
+            let facts = JobFacts::read(&reader, job).map_err(|error| error.to_string())?;
+            jobs.insert(job.name.clone(), facts);
         }
         let mut changes = Changes::default();
         let now = clock::now_ms();

@@ -25,9 +25,7 @@ impl Scheduler {
         for entry in self.entries.values_mut() {
             entry.refuse_all(&Failure::Stopping);
         }
-        for entry in self.jobs.entries.values_mut() {
-            entry.refuse_asked(&Failure::Stopping);
-        }
+        self.refuse_asked_jobs(&Failure::Stopping);
         let deadline = tokio::time::Instant::now() + limit;
         self.end_calls().await;
         self.leave().await;

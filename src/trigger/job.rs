@@ -17,6 +17,9 @@ use crate::config::{Job, Work, WpCli};
 use crate::outcome::{Failure, Outcome};
 use crate::outward;
 
+const USER_ADVICE: &str = "; to become another user, this process needs CAP_SETUID, CAP_SETGID and CAP_KILL, which \
+     config/wp-cron-runner-user.conf, beside config/wp-cron-runner-wp-cli.conf, gives it under systemd";
+
 /// How it ended.
 #[derive(Debug)]
 pub struct JobEnd {
@@ -71,23 +74,11 @@ async fn process(
         _ => None,
     };
     let user = wp_cli.and_then(|wp_cli| wp_cli.user.as_ref()).or(job.user.as_ref());
-    let rights = Rights::of_job(user, wrapper);
     let input = match lock.try_clone() {
         Ok(file) => Input::File(file),
         Err(error) => return JobEnd::failed(format!("its lock cannot be handed on: {error}")),
     };
-    let mut env = rights.environment();
-    env.retain(|(name, _)| !job.environment.iter().any(|(own, _)| own == name));
-    env.extend(job.environment.iter().cloned());
-    let folder = job.folder();
-    let program = Program {
-        words: [rights.words(), words.clone()].concat(),
-        env,
-        folder: folder.clone(),
-        input,
-        ends_unheard: false,
-        is_one_output: true,
-    };
+    let program = program(job, &[wrapper, &words].concat(), &Rights::of_user(user), input);
     let mut running = match program.start(None) {
         Ok(running) => running,
         Err(error) => return JobEnd::failed(not_started(job, &words, &error)),
@@ -111,6 +102,28 @@ async fn process(
     judge(end, status, is_late, job.timeout)
 }
 
+/// What a job says of its surroundings is for its program alone. The words in front of it may have rights that its user must not get
+/// by a PATH or an LD_PRELOAD of his; and his folder may be open to nobody else.
+fn program(job: &Job, words: &[String], rights: &Rights<'_>, input: Input) -> Program {
+    let (front, mut env) = (rights.words(), rights.environment());
+    let folder = job.folder();
+    if front.is_empty() {
+        env.retain(|(name, _)| !job.environment.iter().any(|(own, _)| own == name));
+        env.extend(job.environment.iter().cloned());
+        return Program { words: words.to_vec(), env, folder, input, ends_unheard: false, is_one_output: true };
+    }
+    let mut all = front;
+    all.push("/usr/bin/env".to_string());
+    all.extend(folder.map(|folder| format!("--chdir={}", folder.display())));
+    all.extend(job.environment.iter().map(|(name, value)| format!("{name}={value}")));
+    // env(1) would take such a program for one more variable.
+    if words.first().is_some_and(|program| program.contains('=')) {
+        all.extend(["/bin/sh", "-c", "exec \"$0\" \"$@\""].map(str::to_string));
+    }
+    all.extend(words.iter().cloned());
+    Program { words: all, env, folder: None, input, ends_unheard: false, is_one_output: true }
+}
+
 fn judge(end: JobEnd, status: Option<ExitStatus>, is_late: bool, limit: Duration) -> JobEnd {
     let over = || Some(format!("its time limit of {} was over", clock::span(clock::millis(limit))));
     match status {
@@ -130,8 +143,11 @@ fn judge(end: JobEnd, status: Option<ExitStatus>, is_late: bool, limit: Duration
                 JobEnd { outcome: Outcome::Interrupted, error: Some(why), ..end }
             }
             None => {
-                let said = end.output.last_line().map_or_else(String::new, |line| format!("; its last words: {line}"));
-                JobEnd { outcome: Outcome::Failed, error: Some(format!("{status}{said}")), ..end }
+                let line = end.output.last_line();
+                let is_setpriv = line.as_ref().is_some_and(|line| line.starts_with("setpriv: "));
+                let said = line.map_or_else(String::new, |line| format!("; its last words: {line}"));
+                let advice = if is_setpriv { USER_ADVICE } else { "" };
+                JobEnd { outcome: Outcome::Failed, error: Some(format!("{status}{said}{advice}")), ..end }
             }
         },
     }
@@ -151,7 +167,7 @@ fn advice(signal: i32) -> &'static str {
 }
 
 fn not_started(job: &Job, words: &[String], error: &std::io::Error) -> String {
-    if let Some(folder) = job.folder().filter(|folder| !folder.is_dir()) {
+    if let Some(folder) = job.folder().filter(|folder| job.user.is_none() && !folder.is_dir()) {
         return format!("it cannot be started: there is no folder {}", folder.display());
     }
     let program = words.first().map_or("", String::as_str);

@@ -42,11 +42,11 @@ impl<'a> Rights<'a> {
         Ok(Self { account, wrapper: &wp_cli.wrapper })
     }
 
-    /// Of a job's process, which is never root's: `run` refuses to be.
-    pub fn of_job(user: Option<&'a User>, wrapper: &'a [String]) -> Self {
+    /// Of this user; None: our own. For a job, whose daemon refuses to be root, and where root asks PHP.
+    pub fn of_user(user: Option<&'a User>) -> Self {
         let own = rustix::process::geteuid().as_raw();
         let account = user.filter(|user| user.uid != own).map_or(Account::Ours, Account::User);
-        Self { account, wrapper }
+        Self { account, wrapper: &[] }
     }
 
     /// The words in front of PHP. setpriv(1) becomes the program that it starts, so that one stays our child.

@@ -79,9 +79,11 @@ fn times_without_a_runner_are_skipped_or_made_up_for_and_said() {
         .table(reboot)
         .table("[[job]]\nname = \"lost\"\nschedule = \"0 0 1 1 *\"\ncommand = [\"true\"]\n")
         .start();
-    wait_for("the start of the machine", secs(10), || runs_of(&runner, "boot").first().cloned());
     assert!(runs_of(&runner, "once").is_empty(), "nothing of before a job was new counts");
     runner.stop();
+    let history = rusqlite::Connection::open(runner.home().join("state/history.sqlite")).expect("the history");
+    history.execute("UPDATE facts SET value = '1700000000000' WHERE name = 'boot'", []).expect("another boot");
+    drop(history);
     let three_years = 3 * 366 * 86_400_000_i64;
     let slot_ms = crate::support::wordpress::unix_now() * 1000 - three_years;
     dealt_with(&runner, "skips", slot_ms, &Value::Null);
@@ -90,6 +92,7 @@ fn times_without_a_runner_are_skipped_or_made_up_for_and_said() {
     dealt_with(&runner, "lost", crate::support::wordpress::unix_now() * 1000, &gone);
     runner.start();
 
+    wait_for("the start of the machine", secs(10), || runs_of(&runner, "boot").first().cloned());
     let once = wait_for("the run that makes up for them", secs(10), || runs_of(&runner, "once").first().cloned());
     assert_eq!((&once["outcome"], &once["note"]), (&json!("ok"), &json!("once for 3 times that were missed")));
     assert!(once["lateness_ms"].as_i64().is_some_and(|ms| ms > 86_400_000), "since its last time: {once}");
@@ -106,4 +109,23 @@ fn times_without_a_runner_are_skipped_or_made_up_for_and_said() {
     for (name, runs) in [("once", 1), ("skips", 1), ("boot", 1), ("lost", 1)] {
         assert_eq!(runs_of(&runner, name).len(), runs, "{name}");
     }
+}
+
+/// Nobody else keeps the limit of a process that outlived its runner.
+#[test]
+fn a_job_of_a_killed_runner_is_ended_at_its_time_limit() {
+    let site = Site::builder().sqlite().start();
+    let script = "trap '' TERM; while :; do sleep 1; done";
+    let table =
+        format!("[[job]]\nname = \"long\"\n{NEVER}\ntimeout = \"3s\"\ncommand = [\"/bin/sh\", \"-c\", \"{script}\"]\n");
+    let mut runner = Runner::builder(&site).table(&table).start();
+    let pid = start(&runner, "long");
+    runner.kill();
+    runner.start();
+    let overdue = wait_for("its time", secs(15), || {
+        Some(job(&runner, "long")["running"]["overdue"].clone()).filter(|why| !why.is_null())
+    });
+    assert!(overdue.as_str().is_some_and(|why| why.contains("its time limit is over")), "{overdue}");
+    let record = wait_for("its end", secs(30), || runs_of(&runner, "long").first().cloned());
+    assert!(record["outcome"] == "interrupted" && !lives(pid), "{record}");
 }

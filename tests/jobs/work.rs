@@ -135,10 +135,24 @@ fn a_job_s_process_is_its_user_s_with_none_of_the_runner_s_rights() {
     }
     let site = Site::builder().sqlite().start();
     let who = "command = [\"/bin/sh\", \"-c\", \"id -un; pwd; grep -h Cap /proc/self/status\"]\nuser = \"backup\"";
-    let runner = Runner::builder(&site).capabilities("+setuid,+setgid,+kill").table(&table("who", who)).start();
+    let mut runner = Runner::builder(&site).capabilities("+setuid,+setgid,+kill").table(&table("who", who)).start();
     let said = runner.cli(&["trigger", "who", "--json"]).json();
     let output = said[0]["output"].as_str().expect("output");
     assert!(output.starts_with("backup\n/var/backups\n"), "{output}");
+    // What a job says of its surroundings is nothing to the words in front of it, which may become anybody.
+    let evil = runner.dir.join("evil");
+    std::fs::create_dir(&evil).expect("a folder");
+    std::fs::write(evil.join("setpriv"), "#!/bin/sh\necho taken\n").expect("a program");
+    std::fs::set_permissions(evil.join("setpriv"), std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .expect("its mode");
+    let path = evil.display();
+    let surroundings = format!("{who}\nenvironment = {{ PATH = \"{path}:/usr/bin:/bin\", COLOUR = \"deep = blue\" }}");
+    let wanted = surroundings.replace("id -un;", "id -un; echo $COLOUR;");
+    runner.rewrite_config(|text| text.replace(who, &wanted));
+    runner.reload();
+    let said = runner.cli(&["trigger", "who", "--json"]).json();
+    let again = said[0]["output"].as_str().expect("output");
+    assert!(again.starts_with("backup\ndeep = blue\n/var/backups\n"), "{said}");
     let rights = output.lines().filter(|line| !line.starts_with("CapBnd") && line.starts_with("Cap"));
     assert!(
         rights.clone().count() == 4 && rights.into_iter().all(|line| line.ends_with("\t0000000000000000")),

@@ -18,7 +18,7 @@ fn finding(job: &Job) -> Finding {
     let name = format!("job {}", job.name);
     let expected = "a program that the job's user may start";
     let wrong = |found: String, fix: &str| Finding::new(&name, Judgement::Fail, found).expecting(expected, fix);
-    if let Some(folder) = job.folder().filter(|folder| !folder.is_dir()) {
+    if let Some(folder) = job.folder().filter(|folder| job.user.is_none() && !folder.is_dir()) {
         let found = format!("there is no folder {} for it to start in", folder.display());
         return wrong(found, "see `directory`");
     }

@@ -67,7 +67,7 @@ pub async fn ask(php: &Path, root: &Path, user: &User) -> Result<Told, String> {
     let mark = random_hex::<8>().map_err(|error| error.to_string())?;
     let host = text_constant(root, "DOMAIN_CURRENT_SITE").unwrap_or_default();
     // Whoever is not root stays who he is.
-    let rights = Rights::of_job(Some(user).filter(|_| is_root()), &[]);
+    let rights = Rights::of_user(Some(user).filter(|_| is_root()));
     let mut words = rights.words();
     words.push(php.display().to_string());
     let quiet = ["display_errors=0", "log_errors=0", "memory_limit=512M"];

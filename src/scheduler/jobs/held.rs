@@ -4,6 +4,7 @@ use super::{JobEntry, JobTask};
 use crate::clock;
 use crate::lease::redis::{Board, Standing, Tell};
 use crate::outcome::Failure;
+use crate::run_job::END_MS;
 use crate::run_job::mark::{FACT, Mark, Open};
 use crate::scheduler::Scheduler;
 use crate::text;
@@ -20,6 +21,7 @@ pub struct Held {
     /// The grant for which it is known what was started elsewhere.
     known: Option<u64>,
     is_asking: bool,
+    /// On the steady clock.
     look_at: i64,
     /// A run of another host, which may go on.
     elsewhere: Option<Open>,
@@ -61,14 +63,11 @@ impl Held {
         }
     }
 
-    fn is_to_be_asked(&self, now: i64) -> bool {
+    /// In how many milliseconds Redis is to be asked what another host did; None: it is known, or asked already.
+    pub fn look_again_in(&self) -> Option<i64> {
         let is_open = self.known != self.grant() || self.elsewhere.is_some();
-        self.grant().is_some() && is_open && !self.is_asking && now >= self.look_at
-    }
-
-    pub fn look_again_at(&self, now: i64) -> Option<i64> {
-        let is_open = self.known != self.grant() || self.elsewhere.is_some();
-        (self.grant().is_some() && is_open && !self.is_asking).then(|| self.look_at.max(now + 50))
+        let is_wanted = self.grant().is_some() && is_open && !self.is_asking;
+        is_wanted.then(|| (self.look_at - clock::steady_ms()).max(0))
     }
 }
 
@@ -119,6 +118,14 @@ impl JobEntry {
         }
     }
 
+    /// Wanted again: the keeper has forgotten it meanwhile.
+    pub fn is_shared_anew(&mut self) {
+        if let Some(held) = &mut self.held {
+            held.told_able = None;
+            held.standing = Standing::Unknown;
+        }
+    }
+
     fn heed(&mut self, board: &Board) {
         let Some(held) = &mut self.held else { return };
         let now = board.sites.get(&self.job.name).cloned().unwrap_or_default();
@@ -128,7 +135,7 @@ impl JobEntry {
         held.lost = (!board.contact.is_there).then(|| board.contact.why.clone()).flatten();
         if held.grant() != before {
             (held.known, held.look_at) = (None, i64::MIN);
-            if held.elsewhere.take().is_some() && self.running.is_none() && self.orphan.is_none() {
+            if held.elsewhere.take().is_some() && self.running.is_none() && self.left.is_none() {
                 self.state.ended();
             }
         }
@@ -143,12 +150,12 @@ impl Scheduler {
     }
 
     /// What another host started last, before anything is started here.
-    pub(super) fn ask_about(&mut self, name: &str, now: i64) {
+    pub(super) fn ask_about(&mut self, name: &str) {
         let (Some(entry), Some(shared)) = (self.jobs.entries.get_mut(name), &self.jobs.shared) else { return };
-        let Some(held) = entry.held.as_mut().filter(|held| held.is_to_be_asked(now)) else { return };
+        let Some(held) = entry.held.as_mut().filter(|held| held.look_again_in() == Some(0)) else { return };
         let Some(grant) = held.grant() else { return };
         held.is_asking = true;
-        held.look_at = now + LOOK_MS;
+        held.look_at = clock::steady_ms() + LOOK_MS;
         let (job, shared) = (name.to_string(), shared.clone());
         self.jobs.tasks.spawn(async move {
             let read = shared.fact(&job, FACT).await;
@@ -167,20 +174,23 @@ impl Scheduler {
         };
         let is_first = held.known.replace(grant) != Some(grant);
         let now = clock::now_ms();
-        let slot_ms = mark.as_ref().map(|mark| mark.slot_ms);
+        // A clock that was ahead must stop nobody for years.
+        let slot_ms = mark.as_ref().map(|mark| mark.slot_ms.min(now));
+        let longest = now + clock::millis(entry.job.timeout) + END_MS;
         let open = mark.and_then(|mark| mark.open).filter(|open| open.runner != self.me.id && open.until_ms > now);
+        let open = open.map(|open| Open { until_ms: open.until_ms.min(longest), ..open });
         let was_elsewhere = held.elsewhere.is_some();
         held.elsewhere = open;
         match (&held.elsewhere, was_elsewhere) {
             (Some(_), _) => entry.state.runs_elsewhere(),
-            (None, true) if entry.running.is_none() && entry.orphan.is_none() => entry.state.ended(),
+            (None, true) if entry.running.is_none() && entry.left.is_none() => entry.state.ended(),
             _ => {}
         }
         match slot_ms {
             // He has told what he started; what came after that nobody did.
-            Some(slot_ms) if is_first && entry.running.is_none() => entry.state.go_on_from(slot_ms),
+            Some(slot_ms) if is_first && entry.running.is_none() => entry.state.go_on_from(slot_ms.max(entry.dealt)),
             Some(_) => {}
-            None => self.note_mark(name),
+            None => self.note(name),
         }
     }
 
@@ -189,7 +199,7 @@ impl Scheduler {
         let Some(others) = &self.others else { return };
         for (name, entry) in &mut self.jobs.entries {
             let is_able = !is_hindered && entry.lease_trouble.is_none() && !entry.is_removed;
-            let is_running = entry.running.is_some() || entry.orphan.is_some() || !entry.asked.is_empty();
+            let is_running = entry.is_running_here() || !entry.asked.is_empty();
             let Some(held) = &mut entry.held else { continue };
             if held.told_able.replace(is_able) != Some(is_able) {
                 others.tell(Tell::Able { site: name.clone(), is_able });

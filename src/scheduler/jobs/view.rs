@@ -40,9 +40,12 @@ impl JobEntry {
     pub fn view(&self, runner: &str, now: i64) -> JobView {
         let why = self.why_not(now);
         let pause = self.state.pause();
-        let orphan = self.orphan.as_ref().map(|open| self.running_of(open, None));
+        let left = self
+            .left
+            .as_ref()
+            .map(|left| Running { overdue: left.overdue(), ..self.running_of(&left.open, left.open.pid) });
         let pid = Some(self.pid.load(Ordering::Relaxed)).filter(|pid| *pid != 0);
-        let running = self.running.as_ref().map(|open| self.running_of(open, pid)).or(orphan);
+        let running = self.running.as_ref().map(|open| self.running_of(open, pid)).or(left);
         let state = match &why {
             _ if self.is_removed => "removed",
             _ if running.is_some() => "running",

@@ -125,15 +125,18 @@ pub fn skipped_times(job: &Job, host: &str, run: &str, skipped: &Skipped) -> Run
     RunRecord { reason: Some(skipped.reason()), ended_ms: Some(clock::now_ms()), ..bare(job, host, run, skipped.at_ms) }
 }
 
-/// A run whose runner died, and whose process is gone by now.
-pub fn interrupted(job: &Job, open: &Open) -> RunRecord {
+/// A run whose runner died, and whose process is gone by now. `is_late`: it was ended at its time limit.
+pub fn left_behind(job: &Job, open: &Open, is_late: bool) -> RunRecord {
     RunRecord {
         started_ms: Some(open.started_ms),
         ended_ms: Some(clock::now_ms()),
         lateness_ms: Some(open.started_ms - open.due_ms),
-        outcome: Outcome::Interrupted,
+        outcome: if is_late { Outcome::TimedOut } else { Outcome::Interrupted },
         then: Then::Dropped,
-        reason: Some("its runner ended before it did; how it ended nobody knows".to_string()),
+        reason: Some(match is_late {
+            true => "its runner ended before it did, and the next one ended it at its time limit".to_string(),
+            false => "its runner ended before it did; how it ended nobody knows".to_string(),
+        }),
         ..bare(job, &open.host, &open.run, open.due_ms)
     }
 }

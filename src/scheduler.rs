@@ -32,7 +32,7 @@ use board::next_word;
 pub use board::{Others, RedisView};
 pub use entry::{Entry, disable_wp_cron_sentence, left_alone_sentence, limits_of, stray_sentence};
 pub use jobs::JobView;
-use jobs::{JobFacts, JobTask, Jobs};
+use jobs::{JobFacts, Jobs};
 use orders::{Order, PAUSED, pause_of};
 use places::{Place, Places};
 
@@ -204,7 +204,7 @@ impl Scheduler {
                 () = stop.cancelled() => {}
                 () = tokio::time::sleep(sleep) => {}
                 word = next_word(&mut self.others) => self.heard(word),
-                Some(ended) = self.jobs.tasks.join_next() => self.take_job(ended),
+                task = self.jobs.next() => self.take_job(task),
                 happened = next_event(&mut self.tasks, &mut self.progress, &mut self.orders) => self.take(happened),
             }
         }
@@ -268,13 +268,6 @@ impl Scheduler {
             Happened::Ended(number, site, end) => self.ended(number, &site, *end),
             Happened::Progressed(number, progress) => self.progressed(number, progress),
             Happened::Ordered(order) => self.obey(*order),
-        }
-    }
-
-    fn take_job(&mut self, ended: Result<JobTask, tokio::task::JoinError>) {
-        match ended {
-            Ok(task) => self.job_task_ended(task),
-            Err(error) => tracing::error!("a task failed: {error}"),
         }
     }
 

@@ -27,7 +27,8 @@ fn runs_of(runner: &Runner, job: &str) -> Vec<Value> {
 fn start(runner: &Runner, name: &str) -> i64 {
     let trigger = runner.command_for_later(&["trigger", name]);
     wait_for("its process", secs(10), || {
-        assert!(!trigger.is_finished(), "{}", job(runner, name));
-        job(runner, name)["running"]["pid"].as_i64()
+        let view = job(runner, name);
+        assert!(!trigger.is_finished(), "{view}");
+        view["running"]["pid"].as_i64()
     })
 }

@@ -8,8 +8,8 @@ mod view;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
 
 use super::Scheduler;
@@ -36,7 +36,9 @@ const SOONEST_MS: i64 = 50;
 
 pub struct Jobs {
     pub entries: BTreeMap<String, JobEntry>,
-    pub tasks: JoinSet<JobTask>,
+    tasks: JoinSet<JobTask>,
+    begun_in: UnboundedSender<JobTask>,
+    begun: UnboundedReceiver<JobTask>,
     /// None on a host of its own.
     pub shared: Option<Arc<SharedHistory>>,
     running: usize,
@@ -44,12 +46,32 @@ pub struct Jobs {
 
 impl Jobs {
     pub fn new(shared: Option<Arc<SharedHistory>>) -> Self {
-        Self { entries: BTreeMap::new(), tasks: JoinSet::new(), shared, running: 0 }
+        let (begun_in, begun) = unbounded_channel();
+        Self { entries: BTreeMap::new(), tasks: JoinSet::new(), begun_in, begun, shared, running: 0 }
+    }
+
+    /// What happens next to one of them; for ever where nothing does.
+    pub async fn next(&mut self) -> JobTask {
+        loop {
+            tokio::select! {
+                biased;
+                Some(begun) = self.begun.recv() => return begun,
+                Some(ended) = self.tasks.join_next() => match ended {
+                    Ok(task) => return task,
+                    Err(error) => tracing::error!("a task failed: {error}"),
+                },
+                else => std::future::pending().await,
+            }
+        }
     }
 }
 
-/// One that has ended.
+/// What a task tells.
 pub enum JobTask {
+    Begun {
+        job: String,
+        pid: Option<u32>,
+    },
     Ran {
         job: String,
         due: Due,
@@ -75,7 +97,6 @@ pub struct JobEntry {
     asked: VecDeque<Answer<Vec<RunRecord>>>,
     answer: Option<Answer<Vec<RunRecord>>>,
     running: Option<Open>,
-    pid: Arc<AtomicU32>,
     /// The place that its run has: the definition may change meanwhile.
     taken: Option<Place>,
     /// A process that nobody of this runner waits for.
@@ -112,7 +133,6 @@ impl JobEntry {
             asked: VecDeque::new(),
             answer: None,
             running: None,
-            pid: Arc::default(),
             taken: None,
             left,
             dealt: handled.unwrap_or(i64::MIN),
@@ -160,7 +180,7 @@ impl JobEntry {
         let times = self.state.wakes_at().filter(|_| self.is_ticking());
         let left = self.left.as_ref().map(|_| now + left::LOOK_MS);
         let elsewhere = self.held.as_ref().and_then(Held::look_again_in).map(|ms| now + ms);
-        let again = Some(self.not_before - clock::steady_ms()).filter(|ms| *ms > 0).map(|ms| now + ms);
+        let again = Some(self.not_before.saturating_sub(clock::steady_ms())).filter(|ms| *ms > 0).map(|ms| now + ms);
         let soonest = [times, left, elsewhere, again].into_iter().flatten().min();
         soonest.unwrap_or(now + super::SLICE_MS).max(now + SOONEST_MS)
     }
@@ -240,9 +260,7 @@ impl Scheduler {
     fn note(&mut self, name: &str) {
         let Some(entry) = self.jobs.entries.get_mut(name) else { return };
         entry.dealt = entry.dealt.max(entry.state.dealt_with());
-        let pid = Some(entry.pid.load(Ordering::Relaxed)).filter(|pid| *pid != 0);
-        let running = entry.running.clone().map(|open| Open { pid, ..open });
-        let open = running.or_else(|| entry.left.as_ref().map(|left| left.open.clone()));
+        let open = entry.running.clone().or_else(|| entry.left.as_ref().map(|left| left.open.clone()));
         let mark = Mark { slot_ms: entry.dealt, open };
         self.history.learn(name, FACT, mark.text());
         self.tell_others(name, "note", mark);
@@ -273,7 +291,6 @@ impl Scheduler {
         entry.answer = entry.asked.pop_front();
         entry.state.started(&due);
         entry.dealt = entry.dealt.max(entry.state.dealt_with());
-        entry.pid.store(0, Ordering::Relaxed);
         entry.running = Some(open.clone());
         entry.taken = entry.place.clone();
         self.history.learn(name, FACT, Mark { slot_ms: entry.dealt, open: Some(open.clone()) }.text());
@@ -287,14 +304,9 @@ impl Scheduler {
             shared: self.jobs.shared.clone(),
             open,
         };
-        let (pid, job, slot_ms) = (entry.pid.clone(), name.to_string(), entry.dealt);
+        let (begun, job) = (self.jobs.begun_in.clone(), name.to_string());
         self.jobs.tasks.spawn(async move {
-            let started = |id: Option<u32>| {
-                pid.store(id.unwrap_or(0), Ordering::Relaxed);
-                // The next runner has to know whom to end in time.
-                let open = Some(Open { pid: id, ..context.open.clone() });
-                context.history.learn(&job, FACT, Mark { slot_ms, open }.text());
-            };
+            let started = |pid: Option<u32>| _ = begun.send(JobTask::Begun { job: job.clone(), pid });
             let ran = run_job::run_job(&context, &due, started).await;
             JobTask::Ran { job, due, ran }
         });
@@ -316,10 +328,19 @@ impl Scheduler {
         entry.lease.is_some()
     }
 
-    pub(super) fn job_task_ended(&mut self, task: JobTask) {
+    pub(super) fn take_job(&mut self, task: JobTask) {
         match task {
+            JobTask::Begun { job, pid } => self.job_has_begun(&job, pid),
             JobTask::Ran { job, due, ran } => self.job_ran(&job, due, ran),
             JobTask::Known { job, grant, mark } => self.job_is_known(&job, grant, mark),
+        }
+    }
+
+    /// The next runner has to know whom to end in time.
+    fn job_has_begun(&mut self, name: &str, pid: Option<u32>) {
+        if let Some(running) = self.jobs.entries.get_mut(name).and_then(|entry| entry.running.as_mut()) {
+            running.pid = pid;
+            self.note(name);
         }
     }
 
@@ -338,7 +359,7 @@ impl Scheduler {
                     let _ = answer.send(Ok(vec![*record]));
                 }
                 match open {
-                    Some(open) if goes_on => entry.left = Some(Left::recorded(open, entry.pid.load(Ordering::Relaxed))),
+                    Some(open) if goes_on => entry.left = Some(Left::recorded(open)),
                     open => {
                         entry.state.ended();
                         self.close(name, open);

@@ -40,7 +40,7 @@ impl Scheduler {
                 () = tokio::time::sleep_until(deadline) => break,
                 // Whoever watches over this process wants to hear that it lives.
                 () = tokio::time::sleep(Duration::from_secs(1)) => {}
-                Some(ended) = self.jobs.tasks.join_next() => self.take_job(ended),
+                task = self.jobs.next() => self.take_job(task),
                 happened = next_event(&mut self.tasks, &mut self.progress, &mut self.orders) => self.take(happened),
             }
         }

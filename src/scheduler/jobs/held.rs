@@ -67,7 +67,7 @@ impl Held {
     pub fn look_again_in(&self) -> Option<i64> {
         let is_open = self.known != self.grant() || self.elsewhere.is_some();
         let is_wanted = self.grant().is_some() && is_open && !self.is_asking;
-        is_wanted.then(|| (self.look_at - clock::steady_ms()).max(0))
+        is_wanted.then(|| self.look_at.saturating_sub(clock::steady_ms()).max(0))
     }
 }
 

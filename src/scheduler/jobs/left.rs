@@ -8,7 +8,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::clock;
 use crate::run_job::mark::{FACT, Mark, Open};
-use crate::run_job::{END_MS, interrupted};
+use crate::run_job::{END_MS, left_behind};
 use crate::scheduler::Scheduler;
 
 /// Whether it lives is asked so often.
@@ -36,9 +36,9 @@ impl Left {
         Self { limit_ms: open.until_ms - END_MS, open, is_recorded: false, asked_to_end: None }
     }
 
-    pub fn recorded(open: Open, pid: u32) -> Self {
+    pub fn recorded(open: Open) -> Self {
         let now = clock::steady_ms();
-        Self { is_recorded: true, asked_to_end: Some((now, now)), ..Self::unknown(Open { pid: Some(pid), ..open }) }
+        Self { is_recorded: true, asked_to_end: Some((now, now)), ..Self::unknown(open) }
     }
 
     /// Why it goes on although its time is over.
@@ -69,7 +69,7 @@ impl Scheduler {
         entry.state.ended();
         if let Some(left) = left {
             if !left.is_recorded {
-                let record = interrupted(&entry.job, &left.open);
+                let record = left_behind(&entry.job, &left.open, left.asked_to_end.is_some());
                 record.log();
                 self.history.record(record.clone());
                 entry.last = Some(record);

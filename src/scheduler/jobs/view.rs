@@ -1,7 +1,5 @@
 //! A job as reports show it.
 
-use std::sync::atomic::Ordering;
-
 use serde::Serialize;
 
 use super::{Held, JobEntry};
@@ -40,12 +38,8 @@ impl JobEntry {
     pub fn view(&self, runner: &str, now: i64) -> JobView {
         let why = self.why_not(now);
         let pause = self.state.pause();
-        let left = self
-            .left
-            .as_ref()
-            .map(|left| Running { overdue: left.overdue(), ..self.running_of(&left.open, left.open.pid) });
-        let pid = Some(self.pid.load(Ordering::Relaxed)).filter(|pid| *pid != 0);
-        let running = self.running.as_ref().map(|open| self.running_of(open, pid)).or(left);
+        let left = self.left.as_ref().map(|left| Running { overdue: left.overdue(), ..self.running_of(&left.open) });
+        let running = self.running.as_ref().map(|open| self.running_of(open)).or(left);
         let state = match &why {
             _ if self.is_removed => "removed",
             _ if running.is_some() => "running",
@@ -76,12 +70,12 @@ impl JobEntry {
         }
     }
 
-    fn running_of(&self, open: &Open, pid: Option<u32>) -> Running {
+    fn running_of(&self, open: &Open) -> Running {
         Running {
             run: open.run.clone(),
             hook: format!("job {}", self.job.name),
             started: clock::rfc3339(open.started_ms),
-            pid: pid.map(i64::from),
+            pid: open.pid.map(i64::from),
             host: Some(open.host.clone()),
             overdue: None,
         }

@@ -185,12 +185,13 @@ fn a_job_runs_once_at_a_time_and_can_be_paused() {
     assert!(ended["outcome"] == "interrupted" && ended["schedule"] == "0 0 29 2 *", "by its old definition: {ended}");
 
     assert!(runner.cli(&["pause", "long"]).stdout.contains("job long is paused"));
-    assert_eq!((&job(&runner, "long")["state"], &job(&runner, "long")["paused"]), (&json!("paused"), &json!(true)));
+    wait_for("its word", secs(5), || (job(&runner, "long")["state"] == "paused").then_some(()));
+    assert_eq!(job(&runner, "long")["paused"], true);
     assert_eq!(runner.stop().code(), Some(0));
     runner.start();
     assert_eq!(job(&runner, "long")["paused"], true, "a pause outlives a restart");
     assert!(runner.cli(&["resume", "long"]).stdout.contains("job long goes on"));
-    assert_eq!(job(&runner, "long")["paused"], false);
+    wait_for("its word", secs(5), || (job(&runner, "long")["paused"] == false).then_some(()));
     let unknown = runner.cli(&["trigger", "lnog"]);
     assert!(unknown.code() == 2 && unknown.stderr.contains("did you mean `long`?"), "{unknown:?}");
 }

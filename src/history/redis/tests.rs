@@ -425,3 +425,35 @@ async fn many_sites_are_walked_through_until_nothing_newer_can_come() {
     assert_eq!(shared.find(&newest.run, &sites).await.unwrap(), Some(newest));
     assert_eq!(shared.runs(&every(None), &sites[..3]).await.unwrap().len(), 3);
 }
+
+#[tokio::test]
+async fn what_is_marked_of_a_job_is_compared_before_it_is_written() {
+    let redis = OwnRedis::started();
+    let shared = shared(&redis);
+    let now = clock::now_ms();
+    let open = |run: &str, runner: &str, until_ms: i64| serde_json::json!({"run": run, "runner": runner, "until_ms": until_ms});
+    let mark =
+        |slot_ms: i64, open: serde_json::Value| serde_json::json!({"slot_ms": slot_ms, "open": open}).to_string();
+    let known = async || -> serde_json::Value {
+        serde_json::from_str(&shared.fact("j", "job").await.unwrap().unwrap()).unwrap()
+    };
+    let ours = open("R1", "a", now + 60_000);
+    assert!(shared.mark("j", "open", &mark(1000, ours.clone())).await.unwrap());
+    // Another host may not, and changes nothing; an idle host's word is about times alone.
+    assert!(!shared.mark("j", "open", &mark(2000, open("R2", "b", now + 60_000))).await.unwrap());
+    assert!(shared.mark("j", "note", &mark(500, serde_json::Value::Null)).await.unwrap());
+    assert_eq!((known().await["slot_ms"].as_i64(), &known().await["open"]), (Some(1000), &ours));
+    // The end of another run ends nothing; its own does, and never goes back.
+    shared.mark("j", "close", &mark(3000, open("R0", "a", 0))).await.unwrap();
+    assert_eq!(known().await["open"], ours);
+    shared.mark("j", "close", &mark(2000, ours)).await.unwrap();
+    assert_eq!(known().await, serde_json::json!({"slot_ms": 3000, "open": null}));
+    // What must be over by its time is nobody's any more, and a time of a clock that was ahead gives way.
+    shared.mark("j", "open", &mark(4000, open("R3", "a", now - 1))).await.unwrap();
+    assert!(shared.mark("j", "open", &mark(now + 90_000_000, open("R4", "b", now + 5))).await.unwrap());
+    assert!(shared.mark("j", "note", &mark(now, serde_json::Value::Null)).await.unwrap());
+    assert_eq!(
+        (known().await["slot_ms"].as_i64(), &known().await["open"]["run"]),
+        (Some(now), &serde_json::json!("R4"))
+    );
+}

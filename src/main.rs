@@ -34,7 +34,7 @@ use tracing::level_filters::LevelFilter;
 
 use cli::{Alert, Cli, Command, Plugin};
 use commands::{
-    Stop, alert, control, diagnose, doctor, exit, import, init, next, report, restore, run, setup, uninstall,
+    Stop, alert, control, diagnose, doctor, exit, import, init, next, removal, report, restore, run, setup, uninstall,
 };
 use config::{Config, Secrets};
 use history::Filter;
@@ -89,7 +89,7 @@ async fn execute(cli: Cli) -> Result<u8, Stop> {
         Command::Check { connect } => diagnose::check(path, connect, json).await,
         Command::Plugin(Plugin::Install { site }) => setup::install(&config(Secrets::MayBeMissing)?, &site, json).await,
         Command::Plugin(Plugin::Remove { site, force }) => {
-            setup::remove(&config(Secrets::MayBeMissing)?, &site, force, json).await
+            removal::remove(&config(Secrets::MayBeMissing)?, &site, force, json).await
         }
         Command::Plugin(Plugin::Status { site }) => setup::status(&config(Secrets::MayBeMissing)?, &site, json).await,
         Command::Next { expression, timezone, from, n } => {

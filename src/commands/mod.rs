@@ -13,7 +13,7 @@ pub mod next;
 mod owner;
 mod peers;
 mod plugin_files;
-mod removal;
+pub mod removal;
 pub mod report;
 pub mod restore;
 pub mod run;

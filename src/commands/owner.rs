@@ -14,11 +14,13 @@
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread;
 
 use rustix::process::{Gid, Uid};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+
+use crate::config::{User, look_up};
 
 /// What stands at the end of the path, where the links on its last step may be followed.
 pub fn metadata(path: &Path) -> io::Result<Metadata> {
@@ -77,6 +79,13 @@ pub fn name(uid: u32) -> String {
         (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_string())
     });
     known.unwrap_or_else(|| uid.to_string())
+}
+
+/// Who this is.
+pub fn own_user() -> User {
+    let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    let name = name(uid);
+    look_up(&name).unwrap_or(User { name, uid, gid, home: PathBuf::from("/") })
 }
 
 #[cfg(test)]

@@ -5,14 +5,35 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use serde_json::json;
+
 use super::plugin_files::Place;
 use super::setup::{in_history, io_stop, place};
-use super::{Stop, calls, exit, pinned_install, runner, visitor, wp_config};
+use super::{Stop, calls, exit, find, pinned_install, print, print_json, runner, visitor, wp_config};
 use crate::api::client;
 use crate::config::{Config, Site};
 use crate::outcome::Failure;
 use crate::protocol::Open;
 use crate::run_site::calls::Settle;
+
+/// `plugin remove`
+pub async fn remove(config: &Config, name: &str, force: bool, json: bool) -> Result<u8, Stop> {
+    let site = find(config, name)?;
+    place(site)?;
+    nobody_looks_after(config, name).await?;
+    let mut done = Vec::new();
+    let remaining = take_away(config, site, force, &mut done).await?;
+    if json {
+        print_json(&json!({"site": name, "changed": done, "remaining": remaining}))?;
+        return Ok(exit::FINE);
+    }
+    if done.is_empty() {
+        done.push("nothing to remove".into());
+    }
+    done.extend(remaining.map(|step| format!("one step remains: {step}")));
+    print(&format!("{}\n", done.join("\n")))?;
+    Ok(exit::FINE)
+}
 
 pub async fn nobody_looks_after(config: &Config, name: &str) -> Result<(), Stop> {
     if client::looks_after(config.runner.listen, name).await {

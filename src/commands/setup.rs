@@ -12,7 +12,7 @@ use serde_json::json;
 use super::peers::Peers;
 use super::plugin_files::Place;
 use super::{
-    Stop, calls, exists, exit, find, history_file, is_root, owner, pinned_install, print, print_json, removal, visitor,
+    Stop, calls, exists, exit, find, history_file, is_root, owner, pinned_install, print, print_json, visitor,
     wp_config,
 };
 use crate::config::{Config, Site, secret};
@@ -196,24 +196,6 @@ pub fn in_history(config: &Config, write: impl FnOnce(&History) + Send) {
     if let Err(error) = written {
         tracing::warn!("{}: {error}", file.display());
     }
-}
-
-pub async fn remove(config: &Config, name: &str, force: bool, json: bool) -> Result<u8, Stop> {
-    let site = find(config, name)?;
-    place(site)?;
-    removal::nobody_looks_after(config, name).await?;
-    let mut done = Vec::new();
-    let remaining = removal::take_away(config, site, force, &mut done).await?;
-    if json {
-        print_json(&json!({"site": name, "changed": done, "remaining": remaining}))?;
-        return Ok(exit::FINE);
-    }
-    if done.is_empty() {
-        done.push("nothing to remove".into());
-    }
-    done.extend(remaining.map(|step| format!("one step remains: {step}")));
-    print(&format!("{}\n", done.join("\n")))?;
-    Ok(exit::FINE)
 }
 
 pub async fn status(config: &Config, name: &str, json: bool) -> Result<u8, Stop> {

@@ -107,7 +107,7 @@ fn without_pool(
     mut notes: Vec<String>,
 ) -> Result<Php, Stop> {
     let user = match is_root() {
-        false => Some(own_user()),
+        false => Some(owner::own_user()),
         true => files_of(root).and_then(|files| look_up(&owner::name(files.uid()))),
     };
     let Some(user) = user else {
@@ -142,7 +142,7 @@ fn refuse_closed_door(root: &Path, silent: &[Candidate]) -> Result<(), Stop> {
     };
     let Some(closed) = silent.iter().find(is_closed) else { return Ok(()) };
     Err(Stop::new(exit::CONFIGURATION, format!("this user may not connect to php-fpm at {}", closed.address))
-        .found(format!("user {}", own_user().name))
+        .found(format!("user {}", owner::own_user().name))
         .expected(format!("root, or user {}", closed.user.name))
         .at(closed.pool.file.display().to_string())
         .next(format!("`sudo wp-cron-runner init {}`", super::word(root))))
@@ -167,13 +167,6 @@ fn wp_cli(root: &Path) -> Option<PathBuf> {
         read.is_ok() && head.windows(5).any(|window| window == b"<?php")
     };
     program("wp").into_iter().chain(beside).filter(|file| file.is_file()).find(is_php)
-}
-
-/// Who this is.
-pub fn own_user() -> User {
-    let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
-    let name = owner::name(uid);
-    look_up(&name).unwrap_or(User { name, uid, gid, home: PathBuf::from("/") })
 }
 
 #[cfg(test)]

@@ -81,7 +81,7 @@ impl Plan {
             word(&self.root)
         );
         Stop::new(exit::CONFIGURATION, format!("this user may not write into {}", folder.display()))
-            .found(format!("user {}", super::php::own_user().name))
+            .found(format!("user {}", owner::own_user().name))
             .expected("root, or a configuration in a folder of this user's")
             .next(next)
     }

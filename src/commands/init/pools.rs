@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use super::super::fpm_pools::{Pool, pools};
 use super::super::{is_root, owner};
-use super::php::own_user;
 use crate::config::wp_content::wp_content;
 use crate::config::{Address, User, look_up};
 use crate::text;
@@ -82,8 +81,8 @@ fn user_of(pool: &Pool, address: &Address) -> Option<User> {
         (Some(name), _) if is_root() => look_up(name),
         (None, Address::Unix(socket)) if is_root() => look_up(&owner::name(fs::metadata(socket).ok()?.uid())),
         (None, Address::Tcp(_)) if is_root() => None,
-        (Some(name), _) => Some(look_up(name).unwrap_or_else(own_user)),
-        (None, _) => Some(own_user()),
+        (Some(name), _) => Some(look_up(name).unwrap_or_else(owner::own_user)),
+        (None, _) => Some(owner::own_user()),
     }
 }
 
@@ -97,7 +96,7 @@ fn is_trusted(pool: &Pool, user: &User) -> bool {
 /// Who gets in: the runner that is there already; else the pool's user, or the one that its socket was given to.
 fn reach(pool: &Pool, address: &Address, user: &User, runner: Option<&User>) -> Result<User, io::Error> {
     if !is_root() {
-        return connect(address).map(|()| own_user());
+        return connect(address).map(|()| owner::own_user());
     }
     let given_to = pool.settings.get("listen.owner").and_then(|name| look_up(name));
     let users = match runner {
@@ -162,7 +161,7 @@ pub mod tests {
 
     pub fn candidate(pool: Pool, owns_the_files: bool, nearness: usize) -> Candidate {
         let address = address(&pool.listen).unwrap();
-        let user = own_user();
+        let user = owner::own_user();
         Candidate { pool, address, reached: Ok(user.clone()), user, owns_the_files, nearness }
     }
 

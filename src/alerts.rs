@@ -1,6 +1,7 @@
 //! Alerts: what went wrong, and that it goes well again, for whom the configuration names. One task a destination: it groups
 //! what comes at once, says no more than it may, and waits for a slow receiver, for whom no run ever waits.
 
+mod late;
 mod message;
 mod send;
 mod watch;
@@ -14,6 +15,8 @@ use tokio::task::JoinSet;
 
 use crate::config::{Alert, On, To};
 use crate::{clock, text};
+use late::Late;
+pub use late::Wait;
 pub use message::{Message, News};
 pub use send::send;
 pub use watch::{Ended, Watch};
@@ -38,6 +41,7 @@ pub struct Alerts {
 struct Destination {
     alert: Arc<Alert>,
     sender: mpsc::Sender<Item>,
+    late: Late,
 }
 
 #[derive(Debug)]
@@ -52,25 +56,22 @@ impl Alerts {
     pub fn begin(alerts: &[Arc<Alert>], runner: &str) -> Self {
         let mut all = Self::default();
         for alert in alerts {
-            let (sender, receiver) = mpsc::channel(WAITING);
-            let (task_alert, runner) = (alert.clone(), runner.to_string());
-            all.tasks.spawn(async move { Telling::new(task_alert, runner).work(receiver).await });
-            all.destinations.push(Destination { alert: alert.clone(), sender });
+            let (destination, receiver) = Destination::new(alert.clone());
+            all.tasks.spawn(Telling::new(alert.clone(), runner.to_string()).work(receiver));
+            all.destinations.push(destination);
         }
         all
     }
 
-    /// The shortest lateness that somebody wants to hear of.
-    pub fn late_ms(&self) -> Option<i64> {
-        let wants = self.destinations.iter().filter(|destination| destination.alert.wants(On::Late));
-        wants.map(|destination| clock::millis(destination.alert.late)).min()
+    pub fn tell(&self, news: &News) {
+        self.destinations.iter().for_each(|destination| destination.tell(news));
     }
 
-    pub fn tell(&self, news: &News) {
-        for destination in self.destinations.iter().filter(|destination| destination.alert.is_for(news)) {
-            if destination.sender.try_send(Item::News(Box::new(news.clone()))).is_err() {
-                tracing::warn!("{} takes no alerts: {WAITING} wait for it already", destination.alert.to.shown());
-            }
+    /// `waits`: all that is to be started now and is not.
+    pub fn tell_of_waits(&mut self, waits: &[Wait], now: i64) {
+        for destination in &mut self.destinations {
+            let all = destination.late.look(waits, now);
+            all.iter().for_each(|news| destination.tell(news));
         }
     }
 
@@ -89,25 +90,41 @@ impl Alerts {
     }
 }
 
-impl Alert {
-    fn wants(&self, on: On) -> bool {
-        !matches!(self.to, To::Ping(_)) && self.on.contains(&on)
+impl Destination {
+    fn new(alert: Arc<Alert>) -> (Self, mpsc::Receiver<Item>) {
+        let (sender, receiver) = mpsc::channel(WAITING);
+        let late = Late::new(clock::millis(alert.late));
+        (Self { alert, sender, late }, receiver)
     }
 
-    pub fn is_for(&self, news: &News) -> bool {
+    fn tell(&self, news: &News) {
+        let Some(news) = self.alert.hears(news) else { return };
+        if self.sender.try_send(Item::News(Box::new(news))).is_err() {
+            tracing::warn!("{} takes no alerts: {WAITING} wait for it already", self.alert.to.shown());
+        }
+    }
+}
+
+impl Alert {
+    /// News as this one hears it: a run that began late and failed is late to whom failures are nothing. None: not at all.
+    fn hears(&self, news: &News) -> Option<News> {
         let matches = |glob: &Option<String>, name: Option<&str>| {
             glob.as_ref().is_none_or(|glob| name.is_some_and(|name| text::matches_glob(glob, name)))
         };
         let is_of_subject = matches(&self.site, Some(news.site.as_str()).filter(|site| !site.is_empty()))
             && matches(&self.hook, news.hook.as_deref())
             && matches(&self.job, news.job.as_deref());
-        let is_late_enough = news.on != Some(On::Late) || news.late_ms.is_none_or(|ms| ms >= clock::millis(self.late));
-        match (&self.to, news.on) {
+        let wants = |on: On| self.on.contains(&on);
+        let is_late = news.late_ms.is_some_and(|ms| ms >= clock::millis(self.late));
+        let is_heard = match &self.to {
+            _ if !is_of_subject => false,
             // Every run, and nothing but runs.
-            (To::Ping(_), _) => is_of_subject && news.ping.is_some(),
-            (_, Some(on)) => is_of_subject && is_late_enough && self.on.contains(&on),
-            (_, None) => false,
-        }
+            To::Ping(_) => news.ping.is_some(),
+            _ if news.on.is_some_and(wants) => true,
+            _ if is_late && wants(On::Late) => return Some(News { on: Some(On::Late), ..news.clone() }),
+            _ => false,
+        };
+        is_heard.then(|| news.clone())
     }
 }
 

@@ -7,14 +7,14 @@ use std::time::Duration;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
 
-use crate::alerts::{Alerts, Ended, News, Watch};
+use crate::alerts::{Alerts, Ended, News, Wait, Watch};
 use crate::api::shared::Loaded;
 use crate::clock;
 use crate::config::Alert;
 use crate::history::RunRecord;
 use crate::history::sqlite::Reader;
-use crate::scheduler::Published;
-use crate::site::{Running, View};
+use crate::scheduler::{JobView, Published};
+use crate::site::View;
 
 /// Sites change many times a second while they run events.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -34,7 +34,7 @@ impl Telling {
         let mut in_force: Vec<Arc<Alert>> = self.loaded.borrow_and_update().alerts.clone();
         let mut alerts = Alerts::begin(&in_force, &self.runner);
         let failing = reader.and_then(|reader| reader.failing().ok()).unwrap_or_default();
-        let mut watch = Watch::new(alerts.late_ms(), failing.iter().map(ended));
+        let mut watch = Watch::new(failing.iter().map(ended));
         let mut seen = Seen::default();
         let mut look = tokio::time::interval(PAUSE);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -47,14 +47,15 @@ impl Telling {
                 // Nobody looks where nobody wants to hear.
                 _ = look.tick(), if !in_force.is_empty() => {
                     let published = self.published.borrow().clone();
-                    seen.look(&published, &mut watch).iter().for_each(|news| alerts.tell(news));
+                    let now = clock::now_ms();
+                    seen.look(&published, now).iter().for_each(|news| alerts.tell(news));
+                    alerts.tell_of_waits(&waits(&published), now);
                 }
                 Ok(()) = self.loaded.changed() => {
                     let now = self.loaded.borrow_and_update().alerts.clone();
                     if now != in_force {
                         let old = std::mem::replace(&mut alerts, Alerts::begin(&now, &self.runner));
                         tokio::spawn(old.finish());
-                        watch.late_ms = alerts.late_ms();
                         in_force = now;
                     }
                 }
@@ -85,46 +86,60 @@ struct Seen {
 }
 
 impl Seen {
-    fn look(&mut self, published: &Published, watch: &mut Watch) -> Vec<News> {
-        let now = clock::now_ms();
+    fn look(&mut self, published: &Published, now: i64) -> Vec<News> {
         let mut all = Vec::new();
         let mut alive: HashSet<String> = HashSet::new();
-        for view in &published.sites {
-            for run in &view.running {
-                self.begun(run, || Watch::started(&view.site, Some(&run.hook), None, &run.run, now), &mut all);
-                if let Some(reason) = run.overdue.as_ref().filter(|_| self.overdue.insert(run.run.clone())) {
-                    all.push(Watch::overdue(&view.site, &run.hook, &run.run, reason, now));
-                }
-                alive.insert(run.run.clone());
+        let of_sites = published
+            .sites
+            .iter()
+            .flat_map(|view| view.running.iter().map(|run| (view.site.as_str(), Some(run.hook.as_str()), None, run)));
+        let of_jobs = published.jobs.iter().filter_map(|view| {
+            let site = view.site.as_deref().unwrap_or_default();
+            view.running.as_ref().map(|run| (site, None, Some(view.job.as_str()), run))
+        });
+        for (site, hook, job, run) in of_sites.chain(of_jobs) {
+            if self.begun.insert(run.run.clone()) {
+                all.push(Watch::started(site, hook, job, run, now));
             }
-            all.extend(watch.waits(&view.site, waits(view).as_ref().map(|(since, why)| (*since, why.as_str())), now));
-        }
-        for view in &published.jobs {
-            if let Some(run) = &view.running {
-                let site = view.site.as_deref().unwrap_or_default();
-                self.begun(run, || Watch::started(site, None, Some(&view.job), &run.run, now), &mut all);
-                alive.insert(run.run.clone());
+            if let Some(reason) = run.overdue.as_ref().filter(|_| self.overdue.insert(run.run.clone())) {
+                all.push(Watch::overdue(site, hook, job, run, reason, now));
             }
+            alive.insert(run.run.clone());
         }
         self.begun.retain(|run| alive.contains(run));
         self.overdue.retain(|run| alive.contains(run));
         all
     }
-
-    fn begun(&mut self, run: &Running, news: impl FnOnce() -> News, all: &mut Vec<News>) {
-        if self.begun.insert(run.run.clone()) {
-            all.push(news());
-        }
-    }
 }
 
-/// Since when something of a site is not started that should be, and why.
-fn waits(view: &View) -> Option<(i64, String)> {
+/// All that is not started although it should be.
+fn waits(published: &Published) -> Vec<Wait> {
+    published.sites.iter().filter_map(of_site).chain(published.jobs.iter().filter_map(of_job)).collect()
+}
+
+fn of_site(view: &View) -> Option<Wait> {
     if !view.is_ours || view.paused || view.state == "standby" {
         return None;
     }
     let time = |text: &Option<String>| text.as_deref().and_then(clock::from_rfc3339);
     let trouble = time(&view.since).zip(view.message.clone());
     let due = time(&view.oldest).map(|at| (at - view.php_offset_ms, "an event is due and was not started".to_string()));
-    trouble.or(due)
+    let (since_ms, why) = trouble.or(due)?;
+    Some(Wait { site: view.site.clone(), job: None, since_ms, why })
 }
+
+/// A time of its schedule that it could not be started at stays its next one.
+fn of_job(view: &JobView) -> Option<Wait> {
+    if !view.is_ours || view.paused || view.state == "removed" {
+        return None;
+    }
+    let since_ms = view.next.as_deref().and_then(clock::from_rfc3339)?;
+    let why = view.message.clone().unwrap_or_else(|| match &view.running {
+        Some(run) => format!("its time has come, and run {} goes on", run.run),
+        None => "its time has come, and it was not started".to_string(),
+    });
+    Some(Wait { site: view.site.clone().unwrap_or_default(), job: Some(view.job.clone()), since_ms, why })
+}
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,7 @@ use super::{Held, JobEntry};
 use crate::clock;
 use crate::run_job::mark::Open;
 use crate::site::Running;
+use crate::text;
 
 #[derive(Debug, Clone, Serialize)]
 pub struct JobView {
@@ -17,6 +18,9 @@ pub struct JobView {
     pub state: &'static str,
     /// The name of the runner that looks after it; null where nobody is known to.
     pub runner: Option<String>,
+    /// No other runner is known to look after it.
+    #[serde(skip)]
+    pub is_ours: bool,
     pub message: Option<String>,
     pub next: Option<String>,
     pub schedule: String,
@@ -40,7 +44,7 @@ impl JobEntry {
     pub fn view(&self, runner: &str, now: i64) -> JobView {
         let why = self.why_not(now);
         let pause = self.state.pause();
-        let orphan = self.orphan.as_ref().map(|open| self.running_of(open, None));
+        let orphan = self.orphan.as_ref().map(|open| self.orphan_of(open, now));
         let pid = Some(self.pid.load(Ordering::Relaxed)).filter(|pid| *pid != 0);
         let running = self.running.as_ref().map(|open| self.running_of(open, pid)).or(orphan);
         let state = match &why {
@@ -51,12 +55,13 @@ impl JobEntry {
             None => "ok",
         };
         let others = self.held.as_ref().and_then(Held::runner).map(str::to_string);
-        let is_ours = self.held.as_ref().is_none_or(Held::is_known);
+        let is_known = self.held.as_ref().is_none_or(Held::is_known);
         JobView {
             job: self.job.name.clone(),
             site: self.job.site.clone(),
             state,
-            runner: others.or_else(|| is_ours.then(|| runner.to_string())),
+            is_ours: others.is_none(),
+            runner: others.or_else(|| is_known.then(|| runner.to_string())),
             message: why.map(|(_, words)| words),
             next: self.state.next_ms().map(clock::rfc3339),
             schedule: self.job.schedule.expression().to_string(),
@@ -71,6 +76,12 @@ impl JobEntry {
             }),
             work: self.job.work.word(),
         }
+    }
+
+    /// Nobody here can end it.
+    fn orphan_of(&self, open: &Open, now: i64) -> Running {
+        let why = || format!("runner {} began it and is gone, its process is not", text::safe(&open.host));
+        Running { overdue: (now > open.until_ms).then(why), ..self.running_of(open, None) }
     }
 
     fn running_of(&self, open: &Open, pid: Option<u32>) -> Running {

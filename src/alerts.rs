@@ -4,13 +4,13 @@
 mod late;
 mod message;
 mod send;
+mod telling;
 mod watch;
 
-use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::config::{Alert, On, To};
@@ -19,20 +19,14 @@ use late::Late;
 pub use late::Wait;
 pub use message::{Message, News};
 pub use send::send;
+use telling::{Telling, WAITING};
 pub use watch::{Ended, Watch};
 
-/// What comes within so much of the first is one message.
-const TOGETHER: Duration = Duration::from_secs(2);
-/// A receiver that does not answer is tried again after these.
-const AGAIN: [Duration; 3] = [Duration::from_secs(5), Duration::from_secs(30), Duration::from_secs(120)];
-/// So many wait for one receiver; more are counted.
-const WAITING: usize = 1000;
-/// At the end, for what was not sent yet.
-const LAST_WORDS: Duration = Duration::from_secs(5);
-
 /// All destinations. Cheap to tell, and never waited for.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Alerts {
+    /// The name of this one, for every message.
+    runner: String,
     destinations: Vec<Destination>,
     tasks: JoinSet<()>,
 }
@@ -40,27 +34,36 @@ pub struct Alerts {
 #[derive(Debug)]
 struct Destination {
     alert: Arc<Alert>,
-    sender: mpsc::Sender<Item>,
+    sender: mpsc::Sender<Box<News>>,
+    /// What its task has not room for.
+    refused: Arc<AtomicU64>,
     late: Late,
 }
 
-#[derive(Debug)]
-enum Item {
-    News(Box<News>),
-    /// Send what there is, now.
-    Finish(oneshot::Sender<()>),
-}
-
 impl Alerts {
-    /// `runner`: the name of this one, for every message.
-    pub fn begin(alerts: &[Arc<Alert>], runner: &str) -> Self {
-        let mut all = Self::default();
+    pub fn new(runner: &str) -> Self {
+        Self { runner: runner.to_string(), destinations: Vec::new(), tasks: JoinSet::new() }
+    }
+
+    /// By difference: what goes on keeps what waits for it, and when it may go.
+    pub fn load(&mut self, alerts: &[Arc<Alert>]) {
+        let mut before = std::mem::take(&mut self.destinations);
         for alert in alerts {
-            let (destination, receiver) = Destination::new(alert.clone());
-            all.tasks.spawn(Telling::new(alert.clone(), runner.to_string()).work(receiver));
-            all.destinations.push(destination);
+            let known = before.iter().position(|destination| destination.alert == *alert);
+            let destination = known.map(|known| before.swap_remove(known));
+            let destination = destination.unwrap_or_else(|| self.begin(alert));
+            self.destinations.push(destination);
         }
-        all
+        // Without a sender a task sends what it has, and ends.
+        drop(before);
+        while self.tasks.try_join_next().is_some() {}
+    }
+
+    fn begin(&mut self, alert: &Arc<Alert>) -> Destination {
+        let (destination, receiver) = Destination::new(alert.clone());
+        let telling = Telling::new(alert.clone(), self.runner.clone(), destination.refused.clone());
+        self.tasks.spawn(telling.work(receiver));
+        destination
     }
 
     pub fn tell(&self, news: &News) {
@@ -77,30 +80,22 @@ impl Alerts {
 
     /// Sends what waits; not for long.
     pub async fn finish(mut self) {
-        let mut answers = JoinSet::new();
-        for destination in self.destinations.drain(..) {
-            let (answer, done) = oneshot::channel();
-            if destination.sender.try_send(Item::Finish(answer)).is_ok() {
-                answers.spawn(done);
-            }
-        }
-        let all = async { while answers.join_next().await.is_some() {} };
-        let _ = tokio::time::timeout(LAST_WORDS, all).await;
-        self.tasks.abort_all();
+        self.destinations.clear();
+        while self.tasks.join_next().await.is_some() {}
     }
 }
 
 impl Destination {
-    fn new(alert: Arc<Alert>) -> (Self, mpsc::Receiver<Item>) {
+    fn new(alert: Arc<Alert>) -> (Self, mpsc::Receiver<Box<News>>) {
         let (sender, receiver) = mpsc::channel(WAITING);
         let late = Late::new(clock::millis(alert.late));
-        (Self { alert, sender, late }, receiver)
+        (Self { alert, sender, refused: Arc::default(), late }, receiver)
     }
 
     fn tell(&self, news: &News) {
         let Some(news) = self.alert.hears(news) else { return };
-        if self.sender.try_send(Item::News(Box::new(news))).is_err() {
-            tracing::warn!("{} takes no alerts: {WAITING} wait for it already", self.alert.to.shown());
+        if self.sender.try_send(Box::new(news)).is_err() && self.refused.fetch_add(1, Ordering::Relaxed) == 0 {
+            tracing::warn!("{WAITING} alerts wait for {}; more are counted", self.alert.to.shown());
         }
     }
 }
@@ -125,79 +120,6 @@ impl Alert {
             _ => false,
         };
         is_heard.then(|| news.clone())
-    }
-}
-
-/// One destination's task.
-struct Telling {
-    alert: Arc<Alert>,
-    runner: String,
-    waiting: VecDeque<News>,
-    /// What did not fit into `waiting`.
-    more: u64,
-    /// When the first of them may go.
-    at: Option<Instant>,
-    sent: Option<Instant>,
-}
-
-impl Telling {
-    fn new(alert: Arc<Alert>, runner: String) -> Self {
-        Self { alert, runner, waiting: VecDeque::new(), more: 0, at: None, sent: None }
-    }
-
-    async fn work(mut self, mut receiver: mpsc::Receiver<Item>) {
-        loop {
-            let wait = self.at.map_or(Duration::from_secs(3600), |at| at.saturating_duration_since(Instant::now()));
-            tokio::select! {
-                item = receiver.recv() => match item {
-                    Some(Item::News(news)) => self.note(*news),
-                    Some(Item::Finish(answer)) => {
-                        self.send_all(&[]).await;
-                        let _ = answer.send(());
-                    }
-                    None => return,
-                },
-                () = tokio::time::sleep(wait), if self.at.is_some() => self.send_all(&AGAIN).await,
-            }
-        }
-    }
-
-    fn note(&mut self, news: News) {
-        let is_ping = matches!(self.alert.to, To::Ping(_));
-        if is_ping {
-            // What a receiver was too slow for is old news: the last of each run says it all.
-            self.waiting.retain(|other| other.run != news.run || other.run.is_none());
-        }
-        if self.waiting.len() < WAITING {
-            self.waiting.push_back(news);
-        } else {
-            self.more += 1;
-        }
-        let now = Instant::now();
-        let soonest = if is_ping { now } else { now + TOGETHER };
-        let allowed = self.sent.map_or(soonest, |sent| if is_ping { soonest } else { sent + self.alert.every });
-        self.at.get_or_insert(soonest.max(allowed));
-    }
-
-    async fn send_all(&mut self, again: &[Duration]) {
-        let news: Vec<News> = self.waiting.drain(..).collect();
-        self.at = None;
-        if news.is_empty() {
-            return;
-        }
-        let message =
-            Message { runner: self.runner.clone(), news, more: std::mem::take(&mut self.more), is_test: false };
-        let mut trials = again.iter();
-        while let Err(why) = send(&self.alert.to, &message).await {
-            let shown = self.alert.to.shown();
-            let Some(pause) = trials.next() else {
-                tracing::error!("an alert is lost: {shown} did not take it: {why}: {}", message.text());
-                break;
-            };
-            tracing::warn!("{shown} did not take an alert: {why}; once more in {}", clock::span(clock::millis(*pause)));
-            tokio::time::sleep(*pause).await;
-        }
-        self.sent = Some(Instant::now());
     }
 }
 

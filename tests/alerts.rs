@@ -211,8 +211,11 @@ fn a_job_that_is_held_back_is_late_for_those_who_wait_no_longer() {
         format!("[[job]]\nname = \"{name}\"\nschedule = \"@reboot\"\ncommand = [\"/bin/sh\", \"-c\", \"{script}\"]\n")
     };
     let go = site.dir.join("go");
-    let _runner = Runner::builder(&site)
+    let dead = |port| format!("webhook = \"http://127.0.0.1:{port}/secret-path\"\nlate = \"2s\"");
+    let mut runner = Runner::builder(&site)
         .runner_line("max_parallel = 1")
+        .table(&format!("[[alert]]\non = [\"late\"]\njob = \"*\"\n{}\n{FAST}", dead(1)))
+        .table(&format!("[[alert]]\non = [\"late\"]\njob = \"*\"\n{}\n{FAST}", dead(2)))
         .table(&format!("[[alert]]\n{on}\nwebhook = \"{}\"\nlate = \"2s\"\n{FAST}", soon.url("/")))
         .table(&format!("[[alert]]\n{on}\nwebhook = \"{}\"\nlate = \"1h\"\n{FAST}", patient.url("/")))
         .table(&job("a-first", &format!("until test -e {}; do sleep 0.1; done", go.display())))
@@ -228,6 +231,22 @@ fn a_job_that_is_held_back_is_late_for_those_who_wait_no_longer() {
         soon.events().into_iter().find(|event| event["what"] == "late" && !event["run"].is_null())
     });
     assert!(patient.asked().is_empty(), "{:?}", patient.asked());
+
+    // What nobody takes is not dropped without a word: neither with its [[alert]] nor with the runner.
+    let log_of = |runner: &Runner| {
+        let log = runner.log();
+        assert!(!log.contains("secret-path"), "{log}");
+        log
+    };
+    let lost = |runner: &Runner| log_of(runner).matches("an alert is lost: webhook http://127.0.0.1/...").count();
+    let tried = |log: &str| log.matches("did not take an alert").count() >= 2;
+    wait_for("the first trials", secs(15), || tried(&log_of(&runner)).then_some(()));
+    assert_eq!(lost(&runner), 0, "{}", runner.log());
+    runner.rewrite_config(|text| text.replace(&dead(1), &dead(1).replace("2s", "3s")));
+    runner.reload();
+    wait_for("the one whose table is another now", secs(15), || (lost(&runner) == 1).then_some(()));
+    runner.stop();
+    assert_eq!(lost(&runner), 2, "{}", runner.log());
 }
 
 #[test]

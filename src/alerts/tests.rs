@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use super::*;
 use crate::config::Ping;
 use crate::outcome::Outcome;
@@ -83,7 +85,7 @@ fn what_is_not_started_is_told_once_and_so_is_its_end() {
 #[tokio::test]
 async fn each_hears_of_what_waits_after_his_own_time() {
     let after = |late| Alert { late: Duration::from_secs(late), ..alert(&[On::Late, On::Recovered]) };
-    let mut alerts = Alerts::default();
+    let mut alerts = Alerts::new("r");
     let mut heard: Vec<_> = [300, 3600, 7200]
         .map(|late| {
             let (destination, receiver) = Destination::new(Arc::new(after(late)));
@@ -93,11 +95,7 @@ async fn each_hears_of_what_waits_after_his_own_time() {
         .into();
     let mut look = |waits: &[Wait], at| {
         alerts.tell_of_waits(waits, at);
-        let on = |item| match item {
-            Item::News(news) => news.on,
-            Item::Finish(_) => None,
-        };
-        heard.iter_mut().map(|receiver| receiver.try_recv().ok().and_then(on)).collect::<Vec<_>>()
+        heard.iter_mut().map(|receiver| receiver.try_recv().ok().and_then(|news| news.on)).collect::<Vec<_>>()
     };
     assert_eq!(look(&[wait(None)], T + 300_000), [Some(On::Late), None, None]);
     assert_eq!(look(&[wait(None)], T + 3_600_000), [None, Some(On::Late), None]);
@@ -141,18 +139,25 @@ fn a_message_is_for_people_and_programs() {
     assert_eq!(alert(&[]).to.shown(), "webhook https://hooks.example/...");
 }
 
-/// What comes at once is one message, and the next one waits its time.
+/// Whoever changes one of them loses nothing of the others.
+#[tokio::test]
+async fn a_reload_leaves_those_alone_that_stay_as_they_are() {
+    let (one, other) = (Arc::new(alert(&On::ALL)), Arc::new(alert(&[On::Late])));
+    let mut alerts = Alerts::new("r");
+    alerts.load(&[other.clone(), one.clone()]);
+    let senders: Vec<_> = alerts.destinations.iter().map(|destination| destination.sender.clone()).collect();
+    alerts.tell_of_waits(&[wait(None)], T + 300_000);
+    // The same in another place, and one that is new.
+    alerts.load(&[Arc::new(Alert::clone(&one)), Arc::new(alert(&[On::Failed]))]);
+    assert!(alerts.destinations[0].sender.same_channel(&senders[1]));
+    assert!(!alerts.destinations[1].sender.same_channel(&senders[0]));
+    assert_eq!(alerts.destinations[0].late.look(&[wait(None)], T + 300_001), [], "and it knows what it was told");
+}
+
 #[test]
-fn a_storm_is_a_few_messages() {
-    let mut telling = Telling::new(Arc::new(alert(&On::ALL)), "r".into());
-    let mut watch = Watch::new(std::iter::empty());
-    let news = watch.ended(&ended(Outcome::Failed), T).expect("news");
-    for _ in 0..5000 {
-        telling.note(news.clone());
-    }
-    assert_eq!((telling.waiting.len(), telling.more), (WAITING, 4000));
-    telling.waiting.clear();
-    (telling.at, telling.sent) = (None, Some(Instant::now()));
-    telling.note(news);
-    assert!(telling.at.unwrap() > Instant::now() + Duration::from_secs(290));
+fn what_finds_no_room_is_counted() {
+    let (destination, _receiver) = Destination::new(Arc::new(alert(&On::ALL)));
+    let failed = News { on: Some(On::Failed), ..News::default() };
+    (0..WAITING + 5).for_each(|_| destination.tell(&failed));
+    assert_eq!(destination.refused.load(Ordering::Relaxed), 5);
 }

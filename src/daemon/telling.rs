@@ -1,6 +1,6 @@
 //! What goes on here, as news for those whom the configuration names.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +19,9 @@ use crate::site::View;
 /// Sites change many times a second while they run events.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// So long after the end of a run nothing is told of its beginning, whatever the scheduler still shows.
+const MOMENT_MS: i64 = 60_000;
+
 pub struct Telling {
     /// Each run that the history did not know.
     pub runs: UnboundedReceiver<RunRecord>,
@@ -32,7 +35,8 @@ impl Telling {
     /// Until the history is closed. `reader`: what did not end well before.
     pub async fn work(mut self, reader: Option<Reader>) {
         let mut in_force: Vec<Arc<Alert>> = self.loaded.borrow_and_update().alerts.clone();
-        let mut alerts = Alerts::begin(&in_force, &self.runner);
+        let mut alerts = Alerts::new(&self.runner);
+        alerts.load(&in_force);
         let failing = reader.and_then(|reader| reader.failing().ok()).unwrap_or_default();
         let mut watch = Watch::new(failing.iter().map(ended));
         let mut seen = Seen::default();
@@ -41,7 +45,13 @@ impl Telling {
         loop {
             tokio::select! {
                 run = self.runs.recv() => match run {
-                    Some(run) => watch.ended(&ended(&run), clock::now_ms()).iter().for_each(|news| alerts.tell(news)),
+                    Some(run) => {
+                        let now = clock::now_ms();
+                        watch.ended(&ended(&run), now).iter().for_each(|news| alerts.tell(news));
+                        if !in_force.is_empty() {
+                            seen.ended(&run.run, now);
+                        }
+                    }
                     None => break,
                 },
                 // Nobody looks where nobody wants to hear.
@@ -54,8 +64,7 @@ impl Telling {
                 Ok(()) = self.loaded.changed() => {
                     let now = self.loaded.borrow_and_update().alerts.clone();
                     if now != in_force {
-                        let old = std::mem::replace(&mut alerts, Alerts::begin(&now, &self.runner));
-                        tokio::spawn(old.finish());
+                        alerts.load(&now);
                         in_force = now;
                     }
                 }
@@ -83,9 +92,15 @@ fn ended(run: &RunRecord) -> Ended {
 struct Seen {
     begun: HashSet<String>,
     overdue: HashSet<String>,
+    /// Runs whose end was told, and when.
+    ended: HashMap<String, i64>,
 }
 
 impl Seen {
+    fn ended(&mut self, run: &str, now: i64) {
+        self.ended.insert(run.to_string(), now);
+    }
+
     fn look(&mut self, published: &Published, now: i64) -> Vec<News> {
         let mut all = Vec::new();
         let mut alive: HashSet<String> = HashSet::new();
@@ -98,16 +113,20 @@ impl Seen {
             view.running.as_ref().map(|run| (site, None, Some(view.job.as_str()), run))
         });
         for (site, hook, job, run) in of_sites.chain(of_jobs) {
+            alive.insert(run.run.clone());
+            if self.ended.contains_key(&run.run) {
+                continue;
+            }
             if self.begun.insert(run.run.clone()) {
                 all.push(Watch::started(site, hook, job, run, now));
             }
             if let Some(reason) = run.overdue.as_ref().filter(|_| self.overdue.insert(run.run.clone())) {
                 all.push(Watch::overdue(site, hook, job, run, reason, now));
             }
-            alive.insert(run.run.clone());
         }
         self.begun.retain(|run| alive.contains(run));
         self.overdue.retain(|run| alive.contains(run));
+        self.ended.retain(|run, at| alive.contains(run) || now - *at < MOMENT_MS);
         all
     }
 }

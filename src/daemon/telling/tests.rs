@@ -58,3 +58,14 @@ fn a_job_that_nobody_can_end_is_overdue_once() {
     assert_eq!(news.words, "job backup is over its time limit and could not be ended: its process lives");
     assert!(seen.look(&all, T).is_empty());
 }
+
+/// The history has the end of a run before the scheduler shows it.
+#[test]
+fn no_run_begins_after_its_end() {
+    let mut seen = Seen::default();
+    let (idle, shown) = (published(job()), published(JobView { running: Some(running("01")), ..job() }));
+    seen.ended("01", T);
+    assert!(seen.look(&idle, T).is_empty() && seen.look(&shown, T + 1000).is_empty());
+    assert!(seen.look(&shown, T + 100_000).is_empty() && !seen.ended.is_empty(), "it is still shown");
+    assert!(seen.look(&idle, T + 100_000).is_empty() && seen.ended.is_empty(), "nothing is kept for ever");
+}

@@ -59,7 +59,7 @@ impl Telling {
                     let published = self.published.borrow().clone();
                     let now = clock::now_ms();
                     seen.look(&published, now).iter().for_each(|news| alerts.tell(news));
-                    alerts.tell_of_waits(&waits(&published), now);
+                    alerts.tell_of_waits(&seen.waits(&published, now), now);
                 }
                 Ok(()) = self.loaded.changed() => {
                     let now = self.loaded.borrow_and_update().alerts.clone();
@@ -94,6 +94,8 @@ struct Seen {
     overdue: HashSet<String>,
     /// Runs whose end was told, and when.
     ended: HashMap<String, i64>,
+    /// Jobs with a time that has come: that time, and when it was first seen here.
+    waiting: HashMap<String, (i64, i64)>,
 }
 
 impl Seen {
@@ -129,11 +131,22 @@ impl Seen {
         self.ended.retain(|run, at| alive.contains(run) || now - *at < MOMENT_MS);
         all
     }
-}
 
-/// All that is not started although it should be.
-fn waits(published: &Published) -> Vec<Wait> {
-    published.sites.iter().filter_map(of_site).chain(published.jobs.iter().filter_map(of_job)).collect()
+    /// All that is not started although it should be. A job's wait begins when it is seen: after a start, or a sleep of the
+    /// machine, times are shown for a moment that others dealt with, or that are to be missed.
+    fn waits(&mut self, published: &Published, now: i64) -> Vec<Wait> {
+        let mut all: Vec<Wait> = published.sites.iter().filter_map(of_site).collect();
+        let before = std::mem::take(&mut self.waiting);
+        for view in published.jobs.iter().filter(|view| view.is_ours && !view.paused && view.state != "removed") {
+            let next = view.next.as_deref().and_then(clock::from_rfc3339);
+            let Some(next) = next.filter(|next| *next <= now) else { continue };
+            let known = before.get(&view.job).filter(|(time, _)| *time == next);
+            let since = known.map_or(now, |(_, since)| *since);
+            self.waiting.insert(view.job.clone(), (next, since));
+            all.push(of_job(view, since));
+        }
+        all
+    }
 }
 
 fn of_site(view: &View) -> Option<Wait> {
@@ -148,16 +161,12 @@ fn of_site(view: &View) -> Option<Wait> {
 }
 
 /// A time of its schedule that it could not be started at stays its next one.
-fn of_job(view: &JobView) -> Option<Wait> {
-    if !view.is_ours || view.paused || view.state == "removed" {
-        return None;
-    }
-    let since_ms = view.next.as_deref().and_then(clock::from_rfc3339)?;
+fn of_job(view: &JobView, since_ms: i64) -> Wait {
     let why = view.message.clone().unwrap_or_else(|| match &view.running {
         Some(run) => format!("its time has come, and run {} goes on", run.run),
         None => "its time has come, and it was not started".to_string(),
     });
-    Some(Wait { site: view.site.clone().unwrap_or_default(), job: Some(view.job.clone()), since_ms, why })
+    Wait { site: view.site.clone().unwrap_or_default(), job: Some(view.job.clone()), since_ms, why }
 }
 
 #[cfg(test)]

@@ -32,7 +32,7 @@ fn published(job: JobView) -> Published {
 
 #[test]
 fn a_job_whose_time_has_come_waits_whatever_holds_it_back() {
-    let why = |job: JobView| waits(&published(job)).pop().map(|wait| (wait.since_ms, wait.why));
+    let why = |job: JobView| Seen::default().waits(&published(job), T).pop().map(|wait| (wait.since_ms, wait.why));
     let redis = JobView { state: "paused", runner: None, message: Some("Redis is gone".into()), ..job() };
     assert_eq!(why(redis), Some((T, "Redis is gone".into())));
     let locked = JobView { state: "standby", message: Some("another process has its lock".into()), ..job() };
@@ -68,4 +68,20 @@ fn no_run_begins_after_its_end() {
     assert!(seen.look(&idle, T).is_empty() && seen.look(&shown, T + 1000).is_empty());
     assert!(seen.look(&shown, T + 100_000).is_empty() && !seen.ended.is_empty(), "it is still shown");
     assert!(seen.look(&idle, T + 100_000).is_empty() && seen.ended.is_empty(), "nothing is kept for ever");
+}
+
+/// A host that was away shows times that the other one dealt with.
+#[test]
+fn a_job_waits_from_when_that_is_seen() {
+    let mut seen = Seen::default();
+    let mut since = |next, now| {
+        let view = JobView { next: Some(clock::rfc3339(next)), ..job() };
+        seen.waits(&published(view), now).first().map(|wait| wait.since_ms)
+    };
+    let day = 86_400_000;
+    assert_eq!(since(T - day, T), Some(T));
+    assert_eq!(since(T - day, T + 5000), Some(T), "and goes on from then");
+    assert_eq!(since(T + 3000, T + 5000), Some(T + 5000), "another time");
+    assert_eq!(since(T + 9000, T + 6000), None);
+    assert_eq!(since(T + 3000, T + 7000), Some(T + 7000));
 }

@@ -201,6 +201,54 @@ fn what_died_with_its_runner_is_told_by_the_next_one_and_what_waits_too() {
     });
 }
 
+/// Two jobs and one place.
+#[test]
+fn a_job_that_is_held_back_is_late_for_those_who_wait_no_longer() {
+    let site = Site::builder().sqlite().start();
+    let (soon, patient) = (Receiver::start(200), Receiver::start(200));
+    let on = "on = [\"late\", \"recovered\"]";
+    let job = |name: &str, script: &str| {
+        format!("[[job]]\nname = \"{name}\"\nschedule = \"@reboot\"\ncommand = [\"/bin/sh\", \"-c\", \"{script}\"]\n")
+    };
+    let go = site.dir.join("go");
+    let dead = |port| format!("webhook = \"http://127.0.0.1:{port}/secret-path\"\nlate = \"2s\"");
+    let mut runner = Runner::builder(&site)
+        .runner_line("max_parallel = 1")
+        .table(&format!("[[alert]]\non = [\"late\"]\njob = \"*\"\n{}\n{FAST}", dead(1)))
+        .table(&format!("[[alert]]\non = [\"late\"]\njob = \"*\"\n{}\n{FAST}", dead(2)))
+        .table(&format!("[[alert]]\n{on}\nwebhook = \"{}\"\nlate = \"2s\"\n{FAST}", soon.url("/")))
+        .table(&format!("[[alert]]\n{on}\nwebhook = \"{}\"\nlate = \"1h\"\n{FAST}", patient.url("/")))
+        .table(&job("a-first", &format!("until test -e {}; do sleep 0.1; done", go.display())))
+        .table(&job("b-second", "exit 1"))
+        .start();
+    let waits = wait_for("word of what waits", secs(30), || soon.event("late", "b-second"));
+    assert!(waits["run"].is_null() && waits["late_ms"].as_i64().is_some_and(|ms| ms >= 2000), "{waits}");
+    assert!(waits["text"].as_str().is_some_and(|text| text.contains("was not started")), "{waits}");
+
+    std::fs::write(&go, "").expect("a file");
+    wait_for("the end of that", secs(30), || soon.event("recovered", "b-second"));
+    wait_for("the run, which failed, and began late", secs(30), || {
+        soon.events().into_iter().find(|event| event["what"] == "late" && !event["run"].is_null())
+    });
+    assert!(patient.asked().is_empty(), "{:?}", patient.asked());
+
+    // What nobody takes is not dropped without a word: neither with its [[alert]] nor with the runner.
+    let log_of = |runner: &Runner| {
+        let log = runner.log();
+        assert!(!log.contains("secret-path"), "{log}");
+        log
+    };
+    let lost = |runner: &Runner| log_of(runner).matches("an alert is lost: webhook http://127.0.0.1/...").count();
+    let tried = |log: &str| log.matches("did not take an alert").count() >= 2;
+    wait_for("the first trials", secs(15), || tried(&log_of(&runner)).then_some(()));
+    assert_eq!(lost(&runner), 0, "{}", runner.log());
+    runner.rewrite_config(|text| text.replace(&dead(1), &dead(1).replace("2s", "3s")));
+    runner.reload();
+    wait_for("the one whose table is another now", secs(15), || (lost(&runner) == 1).then_some(()));
+    runner.stop();
+    assert_eq!(lost(&runner), 2, "{}", runner.log());
+}
+
 #[test]
 fn a_destination_that_fails_is_said_without_its_address() {
     let site = Site::builder().sqlite().start();

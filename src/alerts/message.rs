@@ -25,6 +25,8 @@ pub struct News {
     pub at_ms: i64,
     /// What a dead man's switch is told.
     pub ping: Option<Told>,
+    /// How often the receiver was asked to take it, and did not.
+    pub trials: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +58,11 @@ struct One<'a> {
 }
 
 impl News {
+    /// Of the same hook of a site, or the same job.
+    pub fn is_of_same(&self, other: &Self) -> bool {
+        (&self.site, &self.hook, &self.job) == (&other.site, &other.hook, &other.job)
+    }
+
     /// `shop: failed: wc_import ...`
     fn line(&self) -> String {
         let what = self.on.map_or("told", On::word);

@@ -7,7 +7,7 @@ use reqwest::Url;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
-use super::message::{Message, Told};
+use super::message::{Message, News, Told};
 use crate::config::{Ping, To};
 use crate::outward;
 use crate::text;
@@ -15,14 +15,20 @@ use crate::text;
 /// For one answer, and for one program.
 const PATIENCE: Duration = Duration::from_secs(15);
 
+/// Of pings, what was taken is in `message` no more.
+///
 /// # Errors
-/// Why it was not taken, without the address.
-pub async fn send(to: &To, message: &Message) -> Result<(), String> {
-    match to {
+/// Why it was not taken, without the address; what was tried in vain has one trial more.
+pub async fn send(to: &To, message: &mut Message) -> Result<(), String> {
+    let sent = match to {
         To::Webhook(url) => post(url, message).await,
         To::Command(words) => run(words, message).await,
-        To::Ping(ping) => tell_all(ping, message).await,
+        To::Ping(ping) => return tell_all(ping, message).await,
+    };
+    if sent.is_err() {
+        message.news.iter_mut().for_each(|news| news.trials += 1);
     }
+    sent
 }
 
 async fn post(url: &Url, message: &Message) -> Result<(), String> {
@@ -30,23 +36,41 @@ async fn post(url: &Url, message: &Message) -> Result<(), String> {
     taken(client.post(url.clone()).json(&message.json())).await
 }
 
-/// In the order in which things happened.
-async fn tell_all(ping: &Ping, message: &Message) -> Result<(), String> {
-    let client = outward::client(PATIENCE).map_err(|error| outward::causes(&error))?;
+/// In the order in which things happened: where one was not taken, what came later of the same hook or job waits for it.
+async fn tell_all(ping: &Ping, message: &mut Message) -> Result<(), String> {
     let mut first = Ok(());
-    for news in &message.news {
+    let mut not_taken: Vec<News> = Vec::new();
+    let mut index = 0;
+    while let Some(news) = message.news.get_mut(index) {
         let url = match news.ping {
             Some(Told::Start) => &ping.start,
             Some(Told::Success) => &ping.success,
             Some(Told::Fail) => &ping.fail,
-            None => continue,
+            None => &None,
         };
-        if let Some(url) = url {
-            let told = taken(client.get(url.clone())).await;
-            first = first.and(told);
+        let told = match url {
+            _ if not_taken.iter().any(|other| other.is_of_same(news)) => {
+                index += 1;
+                continue;
+            }
+            Some(url) => get(url).await,
+            None => Ok(()),
+        };
+        if told.is_ok() {
+            message.news.remove(index);
+        } else {
+            news.trials += 1;
+            not_taken.push(news.clone());
+            index += 1;
         }
+        first = first.and(told);
     }
     first
+}
+
+async fn get(url: &Url) -> Result<(), String> {
+    let client = outward::client(PATIENCE).map_err(|error| outward::causes(&error))?;
+    taken(client.get(url.clone())).await
 }
 
 async fn taken(request: reqwest::RequestBuilder) -> Result<(), String> {

@@ -15,10 +15,9 @@ pub async fn test(config: &Config, json: bool) -> Result<u8, Stop> {
             .at(config.path.display().to_string())
             .next("see [[alert]] in the README, or in config/full.toml"));
     }
-    let message = Message::test(&config.runner.name);
     let (mut lines, mut list, mut code) = (String::new(), Vec::new(), exit::FINE);
     for alert in &config.alerts {
-        let sent = send(&alert.to, &message).await;
+        let sent = send(&alert.to, &mut Message::test(&config.runner.name)).await;
         let shown = alert.to.shown();
         let what = if matches!(alert.to, To::Ping(_)) { "was told of a success" } else { "took the message" };
         lines += &match &sent {

@@ -6,14 +6,55 @@ use std::time::Duration;
 use reqwest::Url;
 use toml::Spanned;
 
+use super::days;
 use super::file::Table;
 use super::problem::excerpt;
 use super::sites::address;
-use super::{Alert, On, Ping, To, days};
 
 const SECOND: Duration = Duration::from_secs(1);
 const TO: [&str; 3] = ["webhook", "command", "ping"];
 const ADDRESS: &str = "an address, such as \"https://hooks.example/...\"";
+
+/// `[[alert]]`: who is told, and of what.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Alert {
+    pub on: Vec<On>,
+    pub to: To,
+    /// Globs; None: all.
+    pub site: Option<String>,
+    pub hook: Option<String>,
+    pub job: Option<String>,
+    /// From when on a start is late.
+    pub late: Duration,
+    /// At most one message in so much time; what comes meanwhile is in the next.
+    pub every: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum On {
+    /// Also: its time limit was over.
+    Failed,
+    Interrupted,
+    /// Its time limit is over, and it could not be ended.
+    Overdue,
+    Late,
+    Recovered,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum To {
+    Webhook(Url),
+    Command(Vec<String>),
+    /// A dead man's switch, told of every run.
+    Ping(Ping),
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Ping {
+    pub start: Option<Url>,
+    pub success: Option<Url>,
+    pub fail: Option<Url>,
+}
 
 pub fn resolve(tables: &[Table<'_>]) -> Vec<Alert> {
     tables.iter().filter_map(alert).collect()

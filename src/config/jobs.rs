@@ -4,13 +4,14 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use reqwest::Url;
 use toml::Spanned;
 
 use super::file::{Problems, Table};
 use super::problem::{Level, excerpt};
 use super::sites::{address, crontab_line, name, timezone};
 use super::triggers::user;
-use super::{Job, Missed, Overlap, Site, Trigger, User, Work, WpCli, WpCronPhp, days};
+use super::{Site, Trigger, User, WpCli, WpCronPhp, days};
 use crate::schedule::Schedule;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -18,6 +19,63 @@ const WORK: [&str; 3] = ["wp", "command", "url"];
 /// Where the site says nothing else.
 const WP: &str = "/usr/local/bin/wp";
 const MEMORY: &str = "memory_limit=512M";
+
+/// `[[job]]`: a line of a crontab, with all that such a line lacks.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Job {
+    /// Unique among sites as well.
+    pub name: String,
+    pub schedule: Schedule,
+    /// The name of the site that it belongs to.
+    pub site: Option<String>,
+    pub work: Work,
+    pub overlap: Overlap,
+    pub missed: Missed,
+    /// It starts up to so much later than its schedule says, by its name.
+    pub jitter: Duration,
+    pub timeout: Duration,
+    /// Whom its process runs as; None: the runner's own user.
+    pub user: Option<User>,
+    pub environment: Vec<(String, String)>,
+    pub directory: Option<PathBuf>,
+}
+
+/// What a job does.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Work {
+    /// A program and its arguments; no shell sees them.
+    Command(Vec<String>),
+    /// WP-CLI, for one site.
+    Wp { wp_cli: WpCli, path: PathBuf, url: Url, arguments: Vec<String> },
+    /// One GET.
+    Url(Url),
+}
+
+/// What becomes of a time that comes while the run before still runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Overlap {
+    Skip,
+    /// It starts when that one has ended. One waits at most.
+    Queue,
+}
+
+/// What becomes of times at which no runner was up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Missed {
+    Skip,
+    Once,
+}
+
+impl Work {
+    /// The word for it in the configuration and in records.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Command(_) => "command",
+            Self::Wp { .. } => "wp",
+            Self::Url(_) => "url",
+        }
+    }
+}
 
 /// `site_tables`: also those of which nothing could be made; a job that names one of them is not wrong.
 pub fn resolve(
@@ -149,7 +207,7 @@ impl Reader<'_> {
         }
     }
 
-    fn url(&self) -> Option<reqwest::Url> {
+    fn url(&self) -> Option<Url> {
         let expected = "an address, such as \"https://shop.example/feed\"";
         let text = self.table.text("url", expected)?;
         address(text.get_ref(), expected)

@@ -12,6 +12,8 @@ mod triggers;
 mod units;
 pub mod wp_content;
 
+pub use alerts::{Alert, On, Ping, To};
+pub use jobs::{Job, Missed, Overlap, Work};
 pub use sites::is_link_local;
 pub use triggers::look_up;
 pub use units::duration;
@@ -142,93 +144,6 @@ pub enum WpCronPhp {
     WpCli(WpCli),
 }
 
-/// `[[job]]`: a line of a crontab, with all that such a line lacks.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Job {
-    /// Unique among sites as well.
-    pub name: String,
-    pub schedule: Schedule,
-    /// The name of the site that it belongs to.
-    pub site: Option<String>,
-    pub work: Work,
-    pub overlap: Overlap,
-    pub missed: Missed,
-    /// It starts up to so much later than its schedule says, by its name.
-    pub jitter: Duration,
-    pub timeout: Duration,
-    /// Whom its process runs as; None: the runner's own user.
-    pub user: Option<User>,
-    pub environment: Vec<(String, String)>,
-    pub directory: Option<PathBuf>,
-}
-
-/// What a job does.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Work {
-    /// A program and its arguments; no shell sees them.
-    Command(Vec<String>),
-    /// WP-CLI, for one site.
-    Wp { wp_cli: WpCli, path: PathBuf, url: Url, arguments: Vec<String> },
-    /// One GET.
-    Url(Url),
-}
-
-/// What becomes of a time that comes while the run before still runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Overlap {
-    Skip,
-    /// It starts when that one has ended. One waits at most.
-    Queue,
-}
-
-/// What becomes of times at which no runner was up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Missed {
-    Skip,
-    Once,
-}
-
-/// `[[alert]]`: who is told, and of what.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Alert {
-    pub on: Vec<On>,
-    pub to: To,
-    /// Globs; None: all.
-    pub site: Option<String>,
-    pub hook: Option<String>,
-    pub job: Option<String>,
-    /// From when on a start is late.
-    pub late: Duration,
-    /// At most one message in so much time; what comes meanwhile is in the next.
-    pub every: Duration,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum On {
-    /// Also: its time limit was over.
-    Failed,
-    Interrupted,
-    /// Its time limit is over, and it could not be ended.
-    Overdue,
-    Late,
-    Recovered,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub enum To {
-    Webhook(Url),
-    Command(Vec<String>),
-    /// A dead man's switch, told of every run.
-    Ping(Ping),
-}
-
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Ping {
-    pub start: Option<Url>,
-    pub success: Option<Url>,
-    pub fail: Option<Url>,
-}
-
 /// Where php-fpm listens.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Address {
@@ -268,17 +183,6 @@ impl Trigger {
             Self::Http(_) => "http",
             Self::WpCli(_) => "wp-cli",
             Self::WpCronPhp(_) => "wp-cron.php",
-        }
-    }
-}
-
-impl Work {
-    /// The word for it in the configuration and in records.
-    pub fn word(&self) -> &'static str {
-        match self {
-            Self::Command(_) => "command",
-            Self::Wp { .. } => "wp",
-            Self::Url(_) => "url",
         }
     }
 }

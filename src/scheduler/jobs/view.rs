@@ -15,6 +15,9 @@ pub struct JobView {
     pub state: &'static str,
     /// The name of the runner that looks after it; null where nobody is known to.
     pub runner: Option<String>,
+    /// No other runner is known to look after it.
+    #[serde(skip)]
+    pub is_ours: bool,
     pub message: Option<String>,
     pub next: Option<String>,
     pub schedule: String,
@@ -48,12 +51,13 @@ impl JobEntry {
             None => "ok",
         };
         let others = self.held.as_ref().and_then(Held::runner).map(str::to_string);
-        let is_ours = self.held.as_ref().is_none_or(Held::is_known);
+        let is_known = self.held.as_ref().is_none_or(Held::is_known);
         JobView {
             job: self.job.name.clone(),
             site: self.job.site.clone(),
             state,
-            runner: others.or_else(|| is_ours.then(|| runner.to_string())),
+            is_ours: others.is_none(),
+            runner: others.or_else(|| is_known.then(|| runner.to_string())),
             message: why.map(|(_, words)| words),
             next: self.state.next_ms().map(clock::rfc3339),
             schedule: self.job.schedule.expression().to_string(),

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 
 use super::crontab::{self, Crontab, Entry, Line};
 use super::{Stop, exit, is_root, owner, print, print_json, refused};
-use crate::config::{self, Secrets};
+use crate::config::{self, Secrets, Trigger, WpCronPhp};
 use crate::schedule;
 use account::{Account, Found};
 use job::NewJob;
@@ -139,7 +139,12 @@ fn present(path: &Path, json: bool) -> Result<Present, Stop> {
     })?;
     let known = |site: &std::sync::Arc<config::Site>| {
         let path = site.path.as_ref().map(|path| path.components().collect());
-        KnownSite { name: site.name.clone(), path, url: site.url.clone() }
+        let user = match &site.trigger {
+            Trigger::WpCli(wp_cli) | Trigger::WpCronPhp(WpCronPhp::WpCli(wp_cli)) => wp_cli.user.as_ref(),
+            _ => None,
+        };
+        let user = user.map(|user| user.name.clone());
+        KnownSite { name: site.name.clone(), path, url: site.url.clone(), writer: None, user }
     };
     let table: toml::Table = text.parse().unwrap_or_default();
     let tables = ["site", "job"].into_iter().filter_map(|key| table.get(key)?.as_array()).flatten();
@@ -188,6 +193,8 @@ pub fn plan(crontabs: &[Crontab], present: &Present, machine: &Machine<'_>) -> P
         name: site.name.clone(),
         path: site.path.clone(),
         url: site.url.clone(),
+        writer: Some(site.writer.clone()).filter(|writer| writer != "root"),
+        user: site.wp_cli.as_ref().map(|wp_cli| wp_cli.user.clone()),
     });
     let sites: Vec<KnownSite> = present.sites.iter().cloned().chain(new).collect();
     for (entry, place, account, home, comment) in others {

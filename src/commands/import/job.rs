@@ -128,7 +128,7 @@ impl NewJob {
             self.directory = Path::new(&self.directory).join(folder).to_str()?.to_string();
         }
         let words: Vec<String> = part.words.iter().map(|word| word.text.clone()).collect();
-        let better = wp(&words, &self.directory, sites).or_else(|| self.url(&part.words));
+        let better = wp(&words, &self.directory, &self.user, sites).or_else(|| self.url(&part.words));
         Some(better.unwrap_or(What::Command(words)))
     }
 
@@ -225,7 +225,7 @@ fn folder_of(part: &Part) -> Option<String> {
 }
 
 /// WP-CLI on a site of the configuration. It gets path, address and user from there.
-fn wp(words: &[String], folder: &str, sites: &[KnownSite]) -> Option<What> {
+fn wp(words: &[String], folder: &str, user: &str, sites: &[KnownSite]) -> Option<What> {
     let (program, rest) = words.split_first()?;
     if !matches!(program.rsplit('/').next(), Some("wp" | "wp-cli.phar" | "wp-cli")) {
         return None;
@@ -236,7 +236,7 @@ fn wp(words: &[String], folder: &str, sites: &[KnownSite]) -> Option<What> {
     }
     let path = rest.iter().find_map(|word| word.strip_prefix("--path="));
     let path: std::path::PathBuf = Path::new(folder).join(path.unwrap_or("")).components().collect();
-    let mut known = sites.iter().filter(|site| site.path.as_deref() == Some(&path));
+    let mut known = sites.iter().filter(|site| site.path.as_deref() == Some(&path) && site.is_for(user));
     let site = known.next().filter(|_| known.next().is_none())?;
     let words: Vec<String> =
         rest.iter().filter(|word| !word.starts_with("--path=") && *word != "--allow-root").cloned().collect();

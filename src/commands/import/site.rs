@@ -39,12 +39,24 @@ pub struct WpCli {
     pub wp_cli: String,
 }
 
-/// One that the configuration has.
+/// One that the configuration has, or will have.
 #[derive(Debug, Clone, PartialEq)]
 pub struct KnownSite {
     pub name: String,
     pub path: Option<PathBuf>,
     pub url: Url,
+    /// Whose crontab says all this. None: root says it.
+    pub writer: Option<String>,
+    /// Whom its WP-CLI runs as. None: the table says nothing about that.
+    pub user: Option<String>,
+}
+
+impl KnownSite {
+    /// A job takes PHP, WP-CLI and the address from its site, and runs them as its own user. So it gets no site of which
+    /// another user has said them, nor one whose programs have to be safe for another user alone.
+    pub fn is_for(&self, user: &str) -> bool {
+        [&self.writer, &self.user].into_iter().flatten().all(|name| name == user)
+    }
 }
 
 /// What a line says about its site. Err: why it cannot become one. `writer`: who may say so. A user's crontab that names

@@ -101,6 +101,8 @@ fn sites_that_are_there_already_only_lose_their_lines() {
         name: "shop".into(),
         path: path.map(PathBuf::from),
         url: url.parse().unwrap(),
+        writer: None,
+        user: None,
     };
     let present = |site| Present { sites: vec![site], ..Present::default() };
     let lines =

@@ -115,3 +115,48 @@ fn variables_above_a_line_go_with_it() {
     assert!(reboot.contains("schedule = \"@reboot\"") && reboot.contains("command = [\"/srv/start\"]"), "{reboot}");
     assert_eq!(plan.remove.len(), 2);
 }
+
+#[test]
+fn no_user_chooses_what_another_s_job_runs() {
+    let (shop, export) = ("--path=/var/www/shop cron event run --due-now", "wp --path=/var/www/shop shop export");
+    let crontab =
+        |owner: Option<&str>, text: String| Crontab { path: "/x".into(), owner: owner.map(str::to_string), text };
+    let his = |line: &str| crontab(Some("daemon"), format!("* * * * * {line} {shop}\n"));
+    let table = |text: &str| crontab(None, format!("{text} {shop}\n"));
+    let (accepts, wp_cli) = (|_: &str| Ok(()), || None);
+    let jobs = |site: Crontab, present: &Present| {
+        let lines = format!("0 3 * * * www-data {export}\n0 3 * * * daemon {export}\n");
+        let crontabs = [site, crontab(None, lines)];
+        let known = &present.sites;
+        let machine = Machine { account: &account, wordpress: &wordpress, wp_cli: &wp_cli, accepts: &accepts, known };
+        let plan = super::plan(&crontabs, present, &machine);
+        assert_eq!(plan.jobs.len(), 2, "{plan:?}");
+        let is_of_site = |job: &NewJob| matches!(job.what, job::What::Wp { .. });
+        plan.jobs.iter().filter(|job| is_of_site(job)).map(|job| job.user.clone()).collect::<Vec<_>>().join(" ")
+    };
+    let none = Present::default();
+    let present = |user: Option<&str>| KnownSite {
+        name: "shop".into(),
+        path: Some("/var/www/shop".into()),
+        url: "https://shop.example".parse().unwrap(),
+        writer: None,
+        user: user.map(str::to_string),
+    };
+    let present = |user| Present { sites: vec![present(user)], ..Present::default() };
+    for (site, known, expected) in [
+        // His own PHP and WP-CLI, and an address of his: no other's job takes them.
+        (his("/home/daemon/php /home/daemon/wp"), &none, "daemon"),
+        (his("wp --url=https://evil.example"), &none, "daemon"),
+        (his("php /var/www/shop/wp-cron.php; :"), &none, "daemon"),
+        // Root says it, of programs that only one user trusts.
+        (table("* * * * * daemon /home/daemon/php /home/daemon/wp"), &none, "daemon"),
+        (table("* * * * * www-data wp"), &none, "www-data"),
+        (table("* * * * * root wp"), &none, "www-data"),
+        // The configuration says it.
+        (table("# "), &present(None), "www-data daemon"),
+        (table("# "), &present(Some("daemon")), "daemon"),
+    ] {
+        let shown = format!("{site:?} {:?}", known.sites);
+        assert_eq!(jobs(site, known), expected, "{shown}");
+    }
+}

@@ -117,6 +117,32 @@ fn variables_above_a_line_go_with_it() {
 }
 
 #[test]
+fn a_wp_command_starts_where_cron_started_it() {
+    let shop = KnownSite {
+        name: "shop".into(),
+        path: Some("/var/www/shop".into()),
+        url: "https://shop.example".parse().unwrap(),
+        writer: None,
+        user: None,
+    };
+    let present = Present { sites: vec![shop], ..Present::default() };
+    for (line, expected) in [
+        ("wp --path=/var/www/shop db export backup.sql", Some("/home/daemon")),
+        ("cd /srv/backups && wp --path=/var/www/shop db export", Some("/srv/backups")),
+        ("cd .. && wp --path=/var/www/shop db export", Some("/home/daemon/..")),
+        ("cd /var/www && wp --path=shop db export", Some("/var/www")),
+        ("cd /var/www/shop/ && wp db export /srv/backup.sql", None),
+        ("cd /var/www/shop && wp --path=/var/www/shop db export /srv/backup.sql", None),
+    ] {
+        let plan = planned_beside(Some("daemon"), &format!("@daily {line}\n"), &present);
+        let toml: toml::Table = plan.toml().parse().unwrap();
+        let job = &toml["job"][0];
+        assert_eq!(job["site"].as_str(), Some("shop"), "{line}: {toml}");
+        assert_eq!(job.get("directory").and_then(toml::Value::as_str), expected, "{line}: {toml}");
+    }
+}
+
+#[test]
 fn no_user_chooses_what_another_s_job_runs() {
     let (shop, export) = ("--path=/var/www/shop cron event run --due-now", "wp --path=/var/www/shop shop export");
     let crontab =

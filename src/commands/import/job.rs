@@ -140,8 +140,8 @@ impl NewJob {
     fn url(&mut self, words: &[Word]) -> Option<What> {
         let fetch = fetch(words)?;
         let [url] = fetch.urls.as_slice() else { return None };
-        let is_other = ["--spider", "-I", "--head"].iter().any(|option| words.iter().any(|word| word.text == *option));
-        let is_plain = fetch.obstacle.is_none() && fetch.file.is_none() && !fetch.is_insecure && !is_other;
+        let is_other = fetch.is_insecure || fetch.is_head || fetch.has_agent;
+        let is_plain = fetch.obstacle.is_none() && fetch.file.is_none() && !is_other;
         let read = Url::parse(&url.text).ok()?;
         let is_safe = read.scheme() == "https" && read.username().is_empty() && read.password().is_none();
         if !(is_plain && is_safe) {

@@ -100,7 +100,7 @@ fn new(path: Option<PathBuf>, url: Url) -> NewSite {
 /// `https://shop.example/blog/wp-cron.php?doing_wp_cron` is the site `https://shop.example/blog`.
 fn by_url(text: &str, call: &Call) -> Result<NewSite, String> {
     let mut url = Url::parse(text).map_err(|error| format!("its address cannot be read: {error}"))?;
-    let path = url.path().split("/wp-cron.php").next().unwrap_or_default().to_string();
+    let path = url.path().strip_suffix("/wp-cron.php").ok_or("its address is not that of a wp-cron.php")?.to_string();
     url.set_path(&path);
     url.set_query(None);
     url.set_fragment(None);
@@ -111,6 +111,9 @@ fn by_url(text: &str, call: &Call) -> Result<NewSite, String> {
     let fetch = call.fetch.as_ref();
     if fetch.is_some_and(|fetch| fetch.is_insecure) {
         site.notes.push("The line did not look at the certificate. This does: see `ca_file`.".to_string());
+    }
+    if fetch.is_some_and(|fetch| fetch.has_agent) {
+        site.notes.push("The line said that it is another program, by its User-Agent. This does not.".to_string());
     }
     if fetch.is_some_and(|fetch| fetch.is_following) && site.url.scheme() == "http" {
         site.notes.push(

@@ -32,6 +32,27 @@ fn other_lines_become_jobs() {
             "command = [\"wget\", \"-q\", \"https://hc.example/x.zip\", \"-O\", \"x.zip\"]",
         ),
         ("wget --spider -q https://hc.example/", "command = [\"wget\", \"--spider\", \"-q\", \"https://hc.example/\"]"),
+        // The file that they write, and what else a job does not do.
+        ("wget https://hc.example/feed", "command = [\"wget\", \"https://hc.example/feed\"]"),
+        ("wget -qP /srv https://hc.example/x", "command = [\"wget\", \"-qP\", \"/srv\", \"https://hc.example/x\"]"),
+        ("wget -N https://hc.example/x", "command = [\"wget\", \"-N\", \"https://hc.example/x\"]"),
+        ("wget --delete-after -P /tmp https://hc.example/x", "url = \"https://hc.example/x\""),
+        ("wget -O- -o /dev/null https://hc.example/x", "url = \"https://hc.example/x\""),
+        (
+            "wget -O- -a log https://hc.example/x",
+            "command = [\"wget\", \"-O-\", \"-a\", \"log\", \"https://hc.example/x\"]",
+        ),
+        ("fetch https://hc.example/x", "command = [\"fetch\", \"https://hc.example/x\"]"),
+        ("curl -A x https://hc.example/", "command = [\"curl\", \"-A\", \"x\", \"https://hc.example/\"]"),
+        (
+            "wget -O- --user-agent=x https://hc.example/",
+            "command = [\"wget\", \"-O-\", \"--user-agent=x\", \"https://hc.example/\"]",
+        ),
+        ("curl -sI https://hc.example/", "command = [\"curl\", \"-sI\", \"https://hc.example/\"]"),
+        (
+            "wget -qO- 'https://shop.example/wp-cron.php?import_key=K&import_id=5&action=trigger'",
+            "url = \"https://shop.example/wp-cron.php?import_key=K&import_id=5&action=trigger\"",
+        ),
         ("curl http://hc.example/ping", "command = [\"curl\", \"http://hc.example/ping\"]"),
         ("curl -d a=b https://hc.example/ping", "command = [\"curl\", \"-d\", \"a=b\", \"https://hc.example/ping\"]"),
         (

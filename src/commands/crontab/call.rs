@@ -201,7 +201,9 @@ impl Line<'_> {
 
     /// What the shell would put in, nobody here knows.
     fn look_at(&mut self, word: &Word) {
-        let is_known = |word: &Word| word.is_exact || !word.text.contains(['$', '*', '`', '{']);
+        let is_another_s = |text: &str| text.starts_with('~') && text != "~" && !text.starts_with("~/");
+        let is_known =
+            |word: &Word| word.is_exact || !(word.text.contains(['$', '*', '`', '{']) || is_another_s(&word.text));
         let unknown = [Some(word), self.folder.as_ref()].into_iter().flatten().find(|word| !is_known(word));
         if let Some(unknown) = unknown {
             let why = format!("only a shell knows what `{}` stands for", unknown.text);

@@ -109,6 +109,8 @@ const FORMS: &[(&str, &str)] = &[
     ),
     ("cd /var/www/$SITE && php wp-cron.php", "file /var/www/$SITE/wp-cron.php !only a shell knows"),
     ("[ -f /var/www/html/wp-cron.php ] && php /var/www/html/wp-cron.php", "file /var/www/html/wp-cron.php"),
+    ("cd ~ && php wp-cron.php", "file wp-cron.php"),
+    ("php ~deploy/wp-cron.php", "file ~deploy/wp-cron.php !only a shell knows what `~deploy/"),
     // WP-CLI
     ("wp cron event run --due-now", "wp"),
     ("cd /var/www/html && wp cron event run --due-now > /dev/null 2>&1", "wp path=/var/www/html"),

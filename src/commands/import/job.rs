@@ -185,7 +185,12 @@ impl NewJob {
             What::Command(words) => key("command", list(words)),
             What::Url(url) => key("url", quoted(url)),
         }
-        key("timeout", "\"1d\"   # cron has no limit".to_string());
+        // What starts with the machine is often meant to stay.
+        let timeout = match self.schedule.as_str() {
+            "@reboot" => "\"30d\"   # cron has no limit, and this is the longest; a daemon is better a systemd unit",
+            _ => "\"1d\"   # cron has no limit",
+        };
+        key("timeout", timeout.to_string());
         if !matches!(self.what, What::Url(_)) {
             key("user", quoted(&self.user));
             if !self.environment.is_empty() {

@@ -142,6 +142,7 @@ fn variables_above_a_line_go_with_it() {
     );
     let reboot = plan.jobs[1].toml();
     assert!(reboot.contains("schedule = \"@reboot\"") && reboot.contains("command = [\"/srv/start\"]"), "{reboot}");
+    assert!(reboot.contains("timeout = \"30d\"   # ") && reboot.contains("better a systemd unit"), "{reboot}");
     assert_eq!(plan.remove.len(), 2);
 }
 

@@ -213,8 +213,8 @@ impl NewSite {
             out += &line(&format!("# {place}"));
         }
         let path = self.path.as_ref().map_or("PATH".to_string(), |path| path.display().to_string());
-        out += "# As its line did: without the plugin, at these times. To run each event at its own time take this out, then\n";
-        out += &line(&format!("# `wp-cron-runner init {path}`."));
+        out += "# As its line did: without the plugin, at these times.\n";
+        out += &line(&format!("# `wp-cron-runner init {path}` gives it the plugin, and each event its own time."));
         for note in &self.notes {
             out += &line(&format!("# {note}"));
         }

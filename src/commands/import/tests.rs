@@ -81,6 +81,28 @@ fn wp_cron_lines_become_sites() {
 }
 
 #[test]
+fn a_site_says_what_its_line_did_and_what_comes_next() {
+    let notes = |line: &str| {
+        let toml = planned(Some("daemon"), &format!("@daily {line}\n")).toml();
+        toml.lines().filter_map(|line| line.strip_prefix("# ").map(str::to_string)).skip(1).collect::<Vec<_>>()
+    };
+    let did = "As its line did: without the plugin, at these times.";
+    assert_eq!(
+        notes("cd /var/www/shop && wp cron event run --due-now"),
+        [did, "`wp-cron-runner init /var/www/shop` gives it the plugin, and each event its own time."]
+    );
+    assert_eq!(
+        notes("curl -k -A x https://shop.example/wp-cron.php"),
+        [
+            did,
+            "`wp-cron-runner init PATH` gives it the plugin, and each event its own time.",
+            "The line did not look at the certificate. This does: see `ca_file`.",
+            "The line said that it is another program, by its User-Agent. This does not."
+        ]
+    );
+}
+
+#[test]
 fn lines_of_one_site_become_one() {
     let text = "*/15 * * * * curl -s https://www.shop.example/wp-cron.php\n\
         * * * * * www-data-is-no-user\n\

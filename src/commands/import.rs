@@ -28,6 +28,9 @@ use report::{answer, report};
 use site::{KnownSite, NewSite};
 use text::Names;
 
+/// Where the unit keeps the runner's state.
+const STATE: &str = "/var/lib/wp-cron-runner";
+
 /// A line of a crontab.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Place {
@@ -70,6 +73,8 @@ pub struct Present {
     pub text: Option<String>,
     pub sites: Vec<KnownSite>,
     pub names: Names,
+    /// The user of the runner, as far as that is known before it runs.
+    pub runner: String,
 }
 
 pub fn import(config: &Path, file: Option<&Path>, system: bool, write: bool, json: bool) -> Result<u8, Stop> {
@@ -93,7 +98,7 @@ pub fn import(config: &Path, file: Option<&Path>, system: bool, write: bool, jso
     if json {
         print_json(&answer(&plan, &unread, done.as_ref()))?;
     } else {
-        print(&report(config, &plan, &unread, done.as_ref()))?;
+        print(&report(config, &plan, &present.runner, &unread, done.as_ref()))?;
     }
     Ok(exit::FINE)
 }
@@ -131,7 +136,7 @@ fn wp_cli() -> Option<String> {
 
 fn present(path: &Path, json: bool) -> Result<Present, Stop> {
     if fs::symlink_metadata(path).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
-        return Ok(Present::default());
+        return Ok(Present { runner: runner(Path::new(STATE)), ..Present::default() });
     }
     let config = config::read(path, Secrets::MayBeMissing).map_err(|why| refused(&why, json))?;
     let text = fs::read_to_string(path).map_err(|error| {
@@ -149,7 +154,17 @@ fn present(path: &Path, json: bool) -> Result<Present, Stop> {
     let table: toml::Table = text.parse().unwrap_or_default();
     let tables = ["site", "job"].into_iter().filter_map(|key| table.get(key)?.as_array()).flatten();
     let names = tables.filter_map(|table| table.get("name")?.as_str().map(str::to_string)).collect();
-    Ok(Present { text: Some(text), sites: config.sites.iter().map(known).collect(), names: Names(names) })
+    let (sites, runner) = (config.sites.iter().map(known).collect(), runner(&config.runner.state_dir));
+    Ok(Present { text: Some(text), sites, names: Names(names), runner })
+}
+
+/// Who imports; for root, whoever its state belongs to, or else whom the unit names.
+fn runner(state: &Path) -> String {
+    let uid = match is_root() {
+        false => Some(rustix::process::geteuid().as_raw()),
+        true => fs::metadata(state).ok().map(|found| found.uid()).filter(|uid| *uid != 0),
+    };
+    uid.map_or_else(|| "www-data".to_string(), owner::name)
 }
 
 /// The zone of the line's times: cronie's CRON_TZ. TZ alone changes what the command sees, and not when it comes.

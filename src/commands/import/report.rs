@@ -4,10 +4,20 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
+use super::job::What;
 use super::{Place, Plan, text, write};
 
+/// What `ProtectHome=` takes away.
+const HOMES: [&str; 3] = ["/home", "/root", "/run/user"];
+
 /// All of it is TOML: what is no table is a comment.
-pub fn report(config: &Path, plan: &Plan, unread: &[(PathBuf, String)], done: Option<&write::Done>) -> String {
+pub fn report(
+    config: &Path,
+    plan: &Plan,
+    runner: &str,
+    unread: &[(PathBuf, String)],
+    done: Option<&write::Done>,
+) -> String {
     let mut out = String::new();
     let mut block = |title: &str, text: String| {
         if !text.is_empty() {
@@ -26,11 +36,12 @@ pub fn report(config: &Path, plan: &Plan, unread: &[(PathBuf, String)], done: Op
     let unread: String =
         unread.iter().map(|(path, why)| text::line(&format!("#   {}: {why}", path.display()))).collect();
     block("Crontabs that were not read:", unread);
-    let told = match done {
-        Some(done) => done.told(),
-        None if plan.remove.is_empty() => vec!["No line can be taken over.".to_string()],
-        None => Vec::new(),
-    };
+    let mut told = under_systemd(plan, runner);
+    match done {
+        Some(done) => told.extend(done.told()),
+        None if plan.remove.is_empty() => told.push("No line can be taken over.".to_string()),
+        None => {}
+    }
     if !(told.is_empty() || out.is_empty()) {
         out += "\n";
     }
@@ -60,6 +71,44 @@ pub fn answer(plan: &Plan, unread: &[(PathBuf, String)], done: Option<&write::Do
     let copies = done.map(|done| done.copies.clone()).unwrap_or_default();
     json!({"sites": sites, "jobs": jobs, "left": left, "remove": plan.remove.iter().map(place).collect::<Vec<_>>(),
         "toml": plan.toml(), "unread": unread, "written": done.is_some(), "copies": copies})
+}
+
+/// What the unit has to allow, which cron did without being asked.
+fn under_systemd(plan: &Plan, runner: &str) -> Vec<String> {
+    let mut users: Vec<&str> = Vec::new();
+    let mut texts: Vec<String> = Vec::new();
+    for site in &plan.sites {
+        let Some(wp_cli) = &site.wp_cli else { continue };
+        users.push(&wp_cli.user);
+        texts.extend(site.path.iter().map(|path| path.display().to_string()));
+        texts.extend([Some(wp_cli.wp_cli.clone()), wp_cli.php.clone()].into_iter().flatten());
+    }
+    for job in &plan.jobs {
+        let words = match &job.what {
+            What::Url(_) => continue,
+            What::Command(words) | What::Wp { words, .. } => words,
+        };
+        users.push(&job.user);
+        texts.extend(words.iter().cloned().chain([job.directory.clone()]));
+    }
+    if users.is_empty() {
+        return Vec::new();
+    }
+    let user = match users.iter().all(|user| *user == runner) {
+        true => "",
+        false => " and, for `user`, config/wp-cron-runner-user.conf",
+    };
+    let mut told = vec![format!(
+        "Under systemd these need config/wp-cron-runner-wp-cli.conf{user} in /etc/systemd/system/wp-cron-runner.service.d."
+    )];
+    let pieces = || texts.iter().flat_map(|text| text.split(|c: char| c.is_whitespace() || "'\"=:;<>|&()".contains(c)));
+    let is_in = |home: &&&str| pieces().any(|piece| Path::new(piece).starts_with(home));
+    if let Some(home) = HOMES.iter().find(is_in) {
+        told.push(format!(
+            "They work below {home}, which takes ProtectHome=no there, and what they write in another ReadWritePaths=."
+        ));
+    }
+    told
 }
 
 /// Why lines stay, as comments.

@@ -193,7 +193,7 @@ fn what_cannot_be_converted_stays_with_its_reason() {
         reasons[0].contains("CRON_TZ") && reasons[1].contains("SHELL is `zsh`") && reasons[2].contains("`A.B`"),
         "{reasons:?}"
     );
-    let report = report(Path::new("/c.toml"), &plan, &[("/etc/cron.d/y".into(), "no\u{1b}".into())], None);
+    let report = report(Path::new("/c.toml"), &plan, "www-data", &[("/etc/cron.d/y".into(), "no\u{1b}".into())], None);
     assert!(report.contains("# not converted (CRON_TZ above it is wrong") && !report.contains('\u{1b}'), "{report}");
     assert!(report.parse::<toml::Table>().is_ok(), "{report}");
 }
@@ -207,4 +207,28 @@ fn as_root_whose_files_they_are_runs_wordpress() {
         "* * * * * su www-data -s /bin/sh -c 'wp cron event run --due-now --path=/var/www/shop'\n",
     );
     assert!(plan.sites[0].toml().contains("user = \"www-data\""), "{plan:?}");
+}
+
+#[test]
+fn what_the_unit_has_to_allow_is_said_once() {
+    let (wp_cli, user, home) = ("wp-cron-runner-wp-cli.conf", "wp-cron-runner-user.conf", "ProtectHome=no");
+    for (lines, expected) in [
+        ("* * * * * www-data curl https://shop.example/wp-cron.php\n@daily daemon curl https://a.example/\n", vec![]),
+        ("@daily www-data a\n@daily www-data cd /srv && b\n", vec![wp_cli]),
+        ("* * * * * www-data wp --path=/var/www/shop cron event run --due-now\n", vec![wp_cli]),
+        ("* * * * * daemon wp --path=/var/www/shop cron event run --due-now\n", vec![wp_cli, user]),
+        ("@daily daemon a\n@daily www-data b\n", vec![wp_cli, user, home]),
+        ("@daily daemon cd /srv && a\n", vec![wp_cli, user]),
+        ("@daily www-data cp /home/x/y /srv\n", vec![wp_cli, home]),
+        ("@daily www-data a >>/home/x/log\n", vec![wp_cli, home]),
+        ("@daily www-data cp /srv/home/y /srv\n", vec![wp_cli]),
+        ("@daily root a\n", vec![]),
+    ] {
+        let plan = planned(None, lines);
+        let report = report(Path::new("/c.toml"), &plan, "www-data", &[], None);
+        for word in [wp_cli, user, home] {
+            let count = usize::from(expected.contains(&word));
+            assert_eq!(report.matches(word).count(), count, "{lines}: {word} in\n{report}");
+        }
+    }
 }

@@ -20,7 +20,7 @@ fn assert_job(job: &toml::Table, text: &str) {
 /// Names are valid and nobody has another's; sites are what the configuration takes; nothing obeys a terminal.
 fn assert_sound(plan: &Plan, is_asked: bool) {
     let toml = plan.toml();
-    let report = report(Path::new("/c.toml"), plan, &[], None);
+    let report = report(Path::new("/c.toml"), plan, "www-data", &[], None);
     assert!(!report.contains(|c: char| c.is_control() && c != '\n') && !report.contains('\u{202e}'), "{report:?}");
     assert!(report.parse::<toml::Table>().is_ok(), "{report}");
     let table: toml::Table = toml.parse().unwrap_or_else(|error| panic!("{error}\n{toml}"));

@@ -123,6 +123,7 @@ fn an_import_shows_all_crontabs_and_changes_nothing() {
         "[[job]]\nname = \"backup\"\nschedule = \"15 3 * * *\"\ncommand = [\"/usr/local/bin/backup\", \"--full\"]",
         &format!("[[site]]\nname = \"news-example\"\npath = \"{path}\"\nurl = \"https://news.example\"\n"),
         "# MAILTO was ops@shop.example",
+        "\n# Under systemd these need config/wp-cron-runner-wp-cli.conf and, for `user`, config/wp-cron-runner-user.conf in ",
         "#   /etc/cron.d/shop:4: */10 * * * * www-data wget",
         "#   /var/spool/cron/crontabs/daemon:2: */5 * * * * curl",
         "# not converted (it runs as root, which a job never does): /etc/cron.d/shop:5: 17 * * * *",

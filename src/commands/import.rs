@@ -5,6 +5,7 @@
 
 mod account;
 mod job;
+mod report;
 mod site;
 #[cfg(test)]
 mod tests;
@@ -17,16 +18,18 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use serde_json::json;
-
 use super::crontab::{self, Crontab, Entry, Line};
 use super::{Stop, exit, is_root, owner, print, print_json, refused};
-use crate::config::{self, Secrets};
+use crate::config::{self, Secrets, Trigger, WpCronPhp};
 use crate::schedule;
 use account::{Account, Found};
 use job::NewJob;
+use report::{answer, report};
 use site::{KnownSite, NewSite};
 use text::Names;
+
+/// Where the unit keeps the runner's state.
+const STATE: &str = "/var/lib/wp-cron-runner";
 
 /// A line of a crontab.
 #[derive(Debug, Clone, PartialEq)]
@@ -70,6 +73,8 @@ pub struct Present {
     pub text: Option<String>,
     pub sites: Vec<KnownSite>,
     pub names: Names,
+    /// The user of the runner, as far as that is known before it runs.
+    pub runner: String,
 }
 
 pub fn import(config: &Path, file: Option<&Path>, system: bool, write: bool, json: bool) -> Result<u8, Stop> {
@@ -93,7 +98,7 @@ pub fn import(config: &Path, file: Option<&Path>, system: bool, write: bool, jso
     if json {
         print_json(&answer(&plan, &unread, done.as_ref()))?;
     } else {
-        print(&report(config, &plan, &unread, done.as_ref()))?;
+        print(&report(config, &plan, &present.runner, &unread, done.as_ref()))?;
     }
     Ok(exit::FINE)
 }
@@ -131,7 +136,7 @@ fn wp_cli() -> Option<String> {
 
 fn present(path: &Path, json: bool) -> Result<Present, Stop> {
     if fs::symlink_metadata(path).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
-        return Ok(Present::default());
+        return Ok(Present { runner: runner(Path::new(STATE)), ..Present::default() });
     }
     let config = config::read(path, Secrets::MayBeMissing).map_err(|why| refused(&why, json))?;
     let text = fs::read_to_string(path).map_err(|error| {
@@ -139,12 +144,27 @@ fn present(path: &Path, json: bool) -> Result<Present, Stop> {
     })?;
     let known = |site: &std::sync::Arc<config::Site>| {
         let path = site.path.as_ref().map(|path| path.components().collect());
-        KnownSite { name: site.name.clone(), path, url: site.url.clone() }
+        let user = match &site.trigger {
+            Trigger::WpCli(wp_cli) | Trigger::WpCronPhp(WpCronPhp::WpCli(wp_cli)) => wp_cli.user.as_ref(),
+            _ => None,
+        };
+        let user = user.map(|user| user.name.clone());
+        KnownSite { name: site.name.clone(), path, url: site.url.clone(), writer: None, user }
     };
     let table: toml::Table = text.parse().unwrap_or_default();
     let tables = ["site", "job"].into_iter().filter_map(|key| table.get(key)?.as_array()).flatten();
     let names = tables.filter_map(|table| table.get("name")?.as_str().map(str::to_string)).collect();
-    Ok(Present { text: Some(text), sites: config.sites.iter().map(known).collect(), names: Names(names) })
+    let (sites, runner) = (config.sites.iter().map(known).collect(), runner(&config.runner.state_dir));
+    Ok(Present { text: Some(text), sites, names: Names(names), runner })
+}
+
+/// Who imports; for root, whoever its state belongs to, or else whom the unit names.
+fn runner(state: &Path) -> String {
+    let uid = match is_root() {
+        false => Some(rustix::process::geteuid().as_raw()),
+        true => fs::metadata(state).ok().map(|found| found.uid()).filter(|uid| *uid != 0),
+    };
+    uid.map_or_else(|| "www-data".to_string(), owner::name)
 }
 
 /// The zone of the line's times: cronie's CRON_TZ. TZ alone changes what the command sees, and not when it comes.
@@ -188,6 +208,8 @@ pub fn plan(crontabs: &[Crontab], present: &Present, machine: &Machine<'_>) -> P
         name: site.name.clone(),
         path: site.path.clone(),
         url: site.url.clone(),
+        writer: Some(site.writer.clone()).filter(|writer| writer != "root"),
+        user: site.wp_cli.as_ref().map(|wp_cli| wp_cli.user.clone()),
     });
     let sites: Vec<KnownSite> = present.sites.iter().cloned().chain(new).collect();
     for (entry, place, account, home, comment) in others {
@@ -251,65 +273,4 @@ impl Plan {
         let tables = self.sites.iter().map(NewSite::toml).chain(self.jobs.iter().map(NewJob::toml));
         tables.collect::<Vec<_>>().join("\n")
     }
-
-    /// Why lines stay, as comments.
-    fn left_as_comments(&self) -> String {
-        self.left.iter().map(|(place, reason)| text::line(&format!("# not converted ({reason}): {place}"))).collect()
-    }
-}
-
-/// All of it is TOML: what is no table is a comment.
-fn report(config: &Path, plan: &Plan, unread: &[(PathBuf, String)], done: Option<&write::Done>) -> String {
-    let mut out = String::new();
-    let mut block = |title: &str, text: String| {
-        if !text.is_empty() {
-            let gap = if out.is_empty() { "" } else { "\n" };
-            out += &format!("{gap}{}{text}", text::line(&format!("# {title}")));
-        }
-    };
-    let file = config.display();
-    let is_done = done.is_some();
-    let title = if is_done { format!("Added to {file}:") } else { format!("For {file}; `--write` adds it:") };
-    let toml = plan.toml();
-    block(&title, if toml.is_empty() { toml } else { format!("\n{toml}") });
-    let lines: String = plan.remove.iter().map(|place| text::line(&format!("#   {place}"))).collect();
-    block(if is_done { "Taken out of the crontabs:" } else { "Lines to remove; `--write` does:" }, lines);
-    block("Lines that stay where they are:", plan.left_as_comments());
-    let unread: String =
-        unread.iter().map(|(path, why)| text::line(&format!("#   {}: {why}", path.display()))).collect();
-    block("Crontabs that were not read:", unread);
-    let told = match done {
-        Some(done) => done.told(),
-        None if plan.remove.is_empty() => vec!["No line can be taken over.".to_string()],
-        None => Vec::new(),
-    };
-    if !(told.is_empty() || out.is_empty()) {
-        out += "\n";
-    }
-    for told in told {
-        out += &text::line(&format!("# {told}"));
-    }
-    out
-}
-
-fn answer(plan: &Plan, unread: &[(PathBuf, String)], done: Option<&write::Done>) -> serde_json::Value {
-    let place =
-        |place: &Place| json!({"file": place.file.display().to_string(), "line": place.line, "text": place.text});
-    let sites: Vec<_> = plan.sites.iter().map(|site| json!({"name": site.name, "url": site.url.as_str(), "path": site.path.as_ref().map(|path| path.display().to_string()),
-        "schedule": site.schedule})).collect();
-    let jobs: Vec<_> =
-        plan.jobs.iter().map(|job| json!({"name": job.name, "schedule": job.schedule, "user": job.user})).collect();
-    let left: Vec<_> = plan
-        .left
-        .iter()
-        .map(|(at, reason)| {
-            json!({"file": at.file.display().to_string(), "line": at.line, "text": at.text,
-        "reason": reason})
-        })
-        .collect();
-    let unread: Vec<_> =
-        unread.iter().map(|(file, reason)| json!({"file": file.display().to_string(), "reason": reason})).collect();
-    let copies = done.map(|done| done.copies.clone()).unwrap_or_default();
-    json!({"sites": sites, "jobs": jobs, "left": left, "remove": plan.remove.iter().map(place).collect::<Vec<_>>(),
-        "toml": plan.toml(), "unread": unread, "written": done.is_some(), "copies": copies})
 }

@@ -124,7 +124,7 @@ impl Line<'_> {
             // Trellis asks so first.
             _ if is_wp(name) && words.iter().any(|word| word.text == "is-installed") => {}
             "perl" if words.iter().any(|word| word.text.contains("sleep")) => {}
-            _ => match words.iter().find(|word| is_url(&word.text)) {
+            _ => match words.iter().find(|word| word.text.contains("://") && is_wp_cron(&word.text)) {
                 Some(url) => {
                     self.calls.push((WpCron::Url(url.text.clone()), None));
                     self.hinder(&format!("`{name}` is not known here"));
@@ -201,7 +201,9 @@ impl Line<'_> {
 
     /// What the shell would put in, nobody here knows.
     fn look_at(&mut self, word: &Word) {
-        let is_known = |word: &Word| word.is_exact || !word.text.contains(['$', '*', '`', '{']);
+        let is_another_s = |text: &str| text.starts_with('~') && text != "~" && !text.starts_with("~/");
+        let is_known =
+            |word: &Word| word.is_exact || !(word.text.contains(['$', '*', '`', '{']) || is_another_s(&word.text));
         let unknown = [Some(word), self.folder.as_ref()].into_iter().flatten().find(|word| !is_known(word));
         if let Some(unknown) = unknown {
             let why = format!("only a shell knows what `{}` stands for", unknown.text);
@@ -218,8 +220,21 @@ fn base(word: &Word) -> &str {
     word.text.rsplit('/').next().unwrap_or_default()
 }
 
-fn is_url(text: &str) -> bool {
-    text.contains("://") && text.contains("/wp-cron.php")
+/// wp-cron.php, and nothing that is for a plugin: one that gets its key there (`?import_key=...&action=trigger`) does
+/// something else, which nobody does who only runs wp-cron.
+fn is_wp_cron(url: &str) -> bool {
+    let url = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let url = url.split('#').next().unwrap_or_default();
+    let (path, query) = url.split_once('?').unwrap_or((url, ""));
+    let is_host = |host: &str| !host.is_empty();
+    path.strip_suffix("/wp-cron.php").is_some_and(is_host) && query.split('&').all(is_nothing_but_wp_cron)
+}
+
+/// `doing_wp_cron`, `doing_wp_cron=1764000000.12`; or against caches: `1764000000`, `t=1764000000`.
+fn is_nothing_but_wp_cron(pair: &str) -> bool {
+    let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+    let is_number = |text: &str| text.chars().all(|c| c.is_ascii_digit());
+    name == "doing_wp_cron" || (is_number(name) || name.len() == 1) && is_number(value)
 }
 
 fn is_assignment(text: &str) -> bool {

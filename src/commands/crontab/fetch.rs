@@ -7,7 +7,7 @@ use super::shell::Word;
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Fetch {
     pub urls: Vec<Word>,
-    /// A file that keeps the answer.
+    /// A file that keeps the answer, or how it went.
     pub file: Option<String>,
     /// An option that nothing here has a counterpart for.
     pub obstacle: Option<String>,
@@ -15,6 +15,12 @@ pub struct Fetch {
     pub is_insecure: bool,
     /// It goes where a redirect points.
     pub is_following: bool,
+    /// It asks whether the page is there, without the page.
+    pub is_head: bool,
+    /// It says that it is another program, which some servers ask for.
+    pub has_agent: bool,
+    /// The answer goes where it is said, if it goes anywhere.
+    has_output: bool,
 }
 
 /// The options of one program that change nothing about what is fetched.
@@ -27,6 +33,8 @@ struct Program {
     long_flags: &'static [&'static str],
     long_valued: &'static [&'static str],
     follows: bool,
+    /// Without a word about it, the answer goes into a file that has the address's name.
+    keeps: bool,
 }
 
 const CURL: Program = Program {
@@ -70,12 +78,13 @@ const CURL: Program = Program {
         "stderr",
     ],
     follows: false,
+    keeps: false,
 };
 
 const WGET: Program = Program {
     names: &["wget", "wget2"],
     flags: "qvb46ScNd",
-    valued: "OoatTUPew",
+    valued: "OoatTUPw",
     long_flags: &[
         "quiet",
         "no-verbose",
@@ -113,22 +122,35 @@ const WGET: Program = Program {
         "directory-prefix",
     ],
     follows: true,
+    keeps: true,
 };
 
 const BROWSER: Program = Program {
-    names: &["lynx", "links", "elinks", "w3m", "GET", "fetch", "http", "https"],
+    names: &["lynx", "links", "elinks", "w3m", "GET", "http", "https"],
     flags: "q",
     valued: "o",
     long_flags: &["dump", "source", "follow", "dump_source"],
     long_valued: &[],
     follows: true,
+    keeps: false,
+};
+
+/// FreeBSD's.
+const FETCH: Program = Program {
+    names: &["fetch"],
+    flags: "q",
+    valued: "o",
+    long_flags: &[],
+    long_valued: &["output"],
+    follows: true,
+    keeps: true,
 };
 
 /// What `words` fetch, program first. None: the program is none that fetches.
 pub fn fetch(words: &[Word]) -> Option<Fetch> {
     let (program, rest) = words.split_first()?;
     let name = program.text.rsplit('/').next().unwrap_or_default();
-    let known = [&CURL, &WGET, &BROWSER].into_iter().find(|known| known.names.contains(&name))?;
+    let known = [&CURL, &WGET, &BROWSER, &FETCH].into_iter().find(|known| known.names.contains(&name))?;
     let mut fetch = Fetch { is_following: known.follows, ..Fetch::default() };
     let mut rest = rest.iter();
     while let Some(word) = rest.next() {
@@ -148,6 +170,9 @@ pub fn fetch(words: &[Word]) -> Option<Fetch> {
             _ => fetch.urls.push(word.clone()),
         }
     }
+    if known.keeps && !fetch.has_output {
+        fetch.file = fetch.urls.first().map(|url| url.text.clone());
+    }
     Some(fetch)
 }
 
@@ -162,9 +187,13 @@ impl Program {
         } else if self.long_flags.contains(&option) {
             fetch.is_insecure |= matches!(option, "insecure" | "no-check-certificate");
             fetch.is_following |= option.starts_with("location");
+            fetch.is_head |= option == "spider";
+            fetch.has_output |= matches!(option, "spider" | "delete-after");
         } else if self.long_valued.contains(&option) {
             let value = value.or_else(|| rest.next().map(|word| word.text.clone()));
-            if matches!(option, "output" | "output-document") {
+            fetch.has_agent |= option == "user-agent";
+            fetch.has_output |= matches!(option, "output" | "output-document");
+            if matches!(option, "output" | "output-document" | "output-file" | "append-output" | "stderr") {
                 fetch.keep(value);
             }
         } else {
@@ -180,7 +209,9 @@ impl Program {
                 let attached = letters.as_str().to_string();
                 let value =
                     if attached.is_empty() { rest.next().map(|word| word.text.clone()) } else { Some(attached) };
-                if matches!((letter, name), ('o', "curl" | "fetch") | ('O', "wget" | "wget2")) {
+                fetch.has_agent |= matches!(letter, 'A' | 'U');
+                fetch.has_output |= matches!((letter, name), ('o', "curl" | "fetch") | ('O', _));
+                if matches!(letter, 'o' | 'O' | 'a') {
                     fetch.keep(value);
                 }
                 return;
@@ -190,13 +221,14 @@ impl Program {
             }
             fetch.is_insecure |= (letter, name) == ('k', "curl");
             fetch.is_following |= (letter, name) == ('L', "curl");
+            fetch.is_head |= (letter, name) == ('I', "curl");
         }
     }
 }
 
 impl Fetch {
     fn keep(&mut self, file: Option<String>) {
-        self.file = file.filter(|file| !matches!(file.as_str(), "-" | "/dev/null"));
+        self.file = file.filter(|file| !matches!(file.as_str(), "-" | "/dev/null")).or(self.file.take());
     }
 
     fn hinder(&mut self, program: &str, option: &str) {

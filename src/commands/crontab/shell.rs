@@ -41,6 +41,8 @@ pub struct Part {
 
 /// Longer ones first.
 const OPERATORS: [&str; 9] = ["&&", "||", ";;", "|&", ";", "|", "&", "(", ")"];
+/// Without quotes they end a word.
+const ENDS: [char; 9] = [' ', '\t', ';', '|', '&', '(', ')', '<', '>'];
 const REDIRECTS: [&str; 8] = ["&>>", "&>", ">>", ">&", ">|", "<&", ">", "<"];
 
 /// The commands of a line. `variables` are put in where a word names them; HOME that is not among them becomes `~`.
@@ -101,14 +103,15 @@ impl Lexer<'_> {
     fn word(&mut self) -> Option<Word> {
         let mut word = Word { text: String::new(), is_exact: true };
         let mut is_empty = true;
-        if self.rest == "~" || self.rest.starts_with("~/") {
+        let is_end = |c: char| c == '/' || ENDS.contains(&c);
+        if self.rest.strip_prefix('~').is_some_and(|after| after.chars().next().is_none_or(is_end)) {
             self.next();
             self.home(&mut word);
             is_empty = false;
         }
         while let Some(c) = self.rest.chars().next() {
             match c {
-                ' ' | '\t' | ';' | '|' | '&' | '(' | ')' | '<' | '>' => break,
+                _ if ENDS.contains(&c) => break,
                 '\'' => {
                     self.next();
                     let (inside, after) = self.rest.split_once('\'')?;
@@ -127,7 +130,12 @@ impl Lexer<'_> {
                 '*' | '?' | '[' | '{' | '}' | '~' => {
                     // `{}` is xargs's, and no pattern; nor does a file have the name of an address.
                     let is_address = c == '?' && word.text.contains("://");
-                    word.is_exact &= c == '~' || is_address || self.rest.starts_with("{}") || word.text.ends_with('{');
+                    // `~name` is another's home; bash looks for one behind `=` and `:` as well.
+                    let is_home = word.text.is_empty() || word.text.ends_with(['=', ':']);
+                    word.is_exact &= match c {
+                        '~' => !is_home,
+                        _ => is_address || self.rest.starts_with("{}") || word.text.ends_with('{'),
+                    };
                     word.text.push(c);
                     self.next();
                 }

@@ -1,6 +1,6 @@
 //! All other lines as `[[job]]`. What needs no shell gets none; what needs one is handed to the same shell as before.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use reqwest::Url;
 
@@ -30,7 +30,8 @@ pub struct NewJob {
     pub environment: Vec<(String, String)>,
     /// Where cron would start it.
     pub directory: String,
-    pub home: String,
+    /// Where it starts without `directory`: at its user's home, or in its site's folder.
+    usual: PathBuf,
     pub notes: Vec<String>,
     pub place: Place,
 }
@@ -69,7 +70,7 @@ pub fn job(
         user: account.name.clone(),
         environment,
         directory: home.to_string(),
-        home: account.home.display().to_string(),
+        usual: account.home.clone(),
         notes: comment.map(str::to_string).into_iter().collect(),
         place,
     };
@@ -128,16 +129,19 @@ impl NewJob {
             self.directory = Path::new(&self.directory).join(folder).to_str()?.to_string();
         }
         let words: Vec<String> = part.words.iter().map(|word| word.text.clone()).collect();
-        let better = wp(&words, &self.directory, sites).or_else(|| self.url(&part.words));
-        Some(better.unwrap_or(What::Command(words)))
+        if let Some((what, path)) = wp(&words, &self.directory, &self.user, sites) {
+            self.usual = path;
+            return Some(what);
+        }
+        Some(self.url(&part.words).unwrap_or(What::Command(words)))
     }
 
     /// A plain GET. Others stay what they are: a job's address goes nowhere that a redirect points to.
     fn url(&mut self, words: &[Word]) -> Option<What> {
         let fetch = fetch(words)?;
         let [url] = fetch.urls.as_slice() else { return None };
-        let is_other = ["--spider", "-I", "--head"].iter().any(|option| words.iter().any(|word| word.text == *option));
-        let is_plain = fetch.obstacle.is_none() && fetch.file.is_none() && !fetch.is_insecure && !is_other;
+        let is_other = fetch.is_insecure || fetch.is_head || fetch.has_agent;
+        let is_plain = fetch.obstacle.is_none() && fetch.file.is_none() && !is_other;
         let read = Url::parse(&url.text).ok()?;
         let is_safe = read.scheme() == "https" && read.username().is_empty() && read.password().is_none();
         if !(is_plain && is_safe) {
@@ -181,7 +185,12 @@ impl NewJob {
             What::Command(words) => key("command", list(words)),
             What::Url(url) => key("url", quoted(url)),
         }
-        key("timeout", "\"1d\"   # cron has no limit".to_string());
+        // What starts with the machine is often meant to stay.
+        let timeout = match self.schedule.as_str() {
+            "@reboot" => "\"30d\"   # cron has no limit, and this is the longest; a daemon is better a systemd unit",
+            _ => "\"1d\"   # cron has no limit",
+        };
+        key("timeout", timeout.to_string());
         if !matches!(self.what, What::Url(_)) {
             key("user", quoted(&self.user));
             if !self.environment.is_empty() {
@@ -189,8 +198,8 @@ impl NewJob {
                     self.environment.iter().map(|(name, value)| format!("{name} = {}", quoted(value))).collect();
                 key("environment", format!("{{ {} }}", pairs.join(", ")));
             }
-            // A job starts at its user's home as well, or in its site's folder.
-            if self.directory != self.home && !matches!(self.what, What::Wp { .. }) {
+            // What it writes under a relative name goes where it went: not into the web server's folder.
+            if Path::new(&self.directory) != self.usual {
                 key("directory", quoted(&self.directory));
             }
         }
@@ -224,8 +233,8 @@ fn folder_of(part: &Part) -> Option<String> {
     }
 }
 
-/// WP-CLI on a site of the configuration. It gets path, address and user from there.
-fn wp(words: &[String], folder: &str, sites: &[KnownSite]) -> Option<What> {
+/// WP-CLI on a site of the configuration, and that site's folder. Path and address come from there.
+fn wp(words: &[String], folder: &str, user: &str, sites: &[KnownSite]) -> Option<(What, PathBuf)> {
     let (program, rest) = words.split_first()?;
     if !matches!(program.rsplit('/').next(), Some("wp" | "wp-cli.phar" | "wp-cli")) {
         return None;
@@ -235,12 +244,12 @@ fn wp(words: &[String], folder: &str, sites: &[KnownSite]) -> Option<What> {
         return None;
     }
     let path = rest.iter().find_map(|word| word.strip_prefix("--path="));
-    let path: std::path::PathBuf = Path::new(folder).join(path.unwrap_or("")).components().collect();
-    let mut known = sites.iter().filter(|site| site.path.as_deref() == Some(&path));
+    let path: PathBuf = Path::new(folder).join(path.unwrap_or("")).components().collect();
+    let mut known = sites.iter().filter(|site| site.path.as_deref() == Some(&path) && site.is_for(user));
     let site = known.next().filter(|_| known.next().is_none())?;
     let words: Vec<String> =
         rest.iter().filter(|word| !word.starts_with("--path=") && *word != "--allow-root").cloned().collect();
-    (!words.is_empty()).then(|| What::Wp { site: site.name.clone(), words })
+    (!words.is_empty()).then(|| (What::Wp { site: site.name.clone(), words }, path))
 }
 
 /// The line as cron would hand it to a shell, in words that hold no control character.

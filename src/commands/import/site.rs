@@ -39,12 +39,24 @@ pub struct WpCli {
     pub wp_cli: String,
 }
 
-/// One that the configuration has.
+/// One that the configuration has, or will have.
 #[derive(Debug, Clone, PartialEq)]
 pub struct KnownSite {
     pub name: String,
     pub path: Option<PathBuf>,
     pub url: Url,
+    /// Whose crontab says all this. None: root says it.
+    pub writer: Option<String>,
+    /// Whom its WP-CLI runs as. None: the table says nothing about that.
+    pub user: Option<String>,
+}
+
+impl KnownSite {
+    /// A job takes PHP, WP-CLI and the address from its site, and runs them as its own user. So it gets no site of which
+    /// another user has said them, nor one whose programs have to be safe for another user alone.
+    pub fn is_for(&self, user: &str) -> bool {
+        [&self.writer, &self.user].into_iter().flatten().all(|name| name == user)
+    }
 }
 
 /// What a line says about its site. Err: why it cannot become one. `writer`: who may say so. A user's crontab that names
@@ -88,7 +100,7 @@ fn new(path: Option<PathBuf>, url: Url) -> NewSite {
 /// `https://shop.example/blog/wp-cron.php?doing_wp_cron` is the site `https://shop.example/blog`.
 fn by_url(text: &str, call: &Call) -> Result<NewSite, String> {
     let mut url = Url::parse(text).map_err(|error| format!("its address cannot be read: {error}"))?;
-    let path = url.path().split("/wp-cron.php").next().unwrap_or_default().to_string();
+    let path = url.path().strip_suffix("/wp-cron.php").ok_or("its address is not that of a wp-cron.php")?.to_string();
     url.set_path(&path);
     url.set_query(None);
     url.set_fragment(None);
@@ -99,6 +111,9 @@ fn by_url(text: &str, call: &Call) -> Result<NewSite, String> {
     let fetch = call.fetch.as_ref();
     if fetch.is_some_and(|fetch| fetch.is_insecure) {
         site.notes.push("The line did not look at the certificate. This does: see `ca_file`.".to_string());
+    }
+    if fetch.is_some_and(|fetch| fetch.has_agent) {
+        site.notes.push("The line said that it is another program, by its User-Agent. This does not.".to_string());
     }
     if fetch.is_some_and(|fetch| fetch.is_following) && site.url.scheme() == "http" {
         site.notes.push(
@@ -198,8 +213,8 @@ impl NewSite {
             out += &line(&format!("# {place}"));
         }
         let path = self.path.as_ref().map_or("PATH".to_string(), |path| path.display().to_string());
-        out += "# As its line did: without the plugin, at these times. To run each event at its own time take this out, then\n";
-        out += &line(&format!("# `wp-cron-runner init {path}`."));
+        out += "# As its line did: without the plugin, at these times.\n";
+        out += &line(&format!("# `wp-cron-runner init {path}` gives it the plugin, and each event its own time."));
         for note in &self.notes {
             out += &line(&format!("# {note}"));
         }

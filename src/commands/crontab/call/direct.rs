@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use super::super::fetch::fetch;
 use super::super::shell::Word;
 use super::wrappers::skip;
-use super::{Line, WpCron, base};
+use super::{Line, WpCron, base, is_wp_cron};
 
 impl Line<'_> {
     /// The call itself, without anything in front.
     pub(super) fn direct(&mut self, words: &[Word]) -> bool {
         let Some(first) = words.first() else { return false };
         if let Some(mut fetch) = fetch(words) {
-            let Some(at) = fetch.urls.iter().position(|url| url.text.contains("wp-cron.php")) else { return false };
+            let Some(at) = fetch.urls.iter().position(|url| is_wp_cron(&url.text)) else { return false };
             let url = fetch.urls.remove(at);
             if let Some(other) = fetch.urls.first() {
                 self.others.push(other.text.clone());
@@ -30,6 +30,11 @@ impl Line<'_> {
             let Some(script_word) = words.get(script) else { return false };
             if base(script_word) == "wp-cron.php" {
                 self.look_at(script_word);
+                // What is not for wp-cron itself is for a plugin, which asks PHP for it.
+                let words = words.get(script + 1..).unwrap_or_default();
+                if let Some(other) = words.iter().find(|word| !word.text.starts_with("doing_wp_cron")) {
+                    self.hinder(&format!("it hands `{}` to wp-cron.php", other.text));
+                }
                 let file = self.below(Some(script_word));
                 self.php = Some(first.text.clone());
                 self.calls.push((WpCron::File(PathBuf::from(file.text)), None));

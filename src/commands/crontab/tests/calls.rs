@@ -109,6 +109,8 @@ const FORMS: &[(&str, &str)] = &[
     ),
     ("cd /var/www/$SITE && php wp-cron.php", "file /var/www/$SITE/wp-cron.php !only a shell knows"),
     ("[ -f /var/www/html/wp-cron.php ] && php /var/www/html/wp-cron.php", "file /var/www/html/wp-cron.php"),
+    ("cd ~ && php wp-cron.php", "file wp-cron.php"),
+    ("php ~deploy/wp-cron.php", "file ~deploy/wp-cron.php !only a shell knows what `~deploy/"),
     // WP-CLI
     ("wp cron event run --due-now", "wp"),
     ("cd /var/www/html && wp cron event run --due-now > /dev/null 2>&1", "wp path=/var/www/html"),
@@ -175,7 +177,23 @@ const FORMS: &[(&str, &str)] = &[
         "wp path=/x !does more than call wp-cron: `curl`",
     ),
     ("wp cron event run --due-now --path=\"/x", "wp !cannot be read"),
-    // Not wp-cron.
+    ("php-cgi /x/wp-cron.php import_key=K action=trigger", "file /x/wp-cron.php !hands `import_key=K`"),
+    ("curl -s https://example.com/wp-cron.php?1764000000", "url https://example.com/wp-cron.php?1764000000"),
+    (
+        "curl -s 'https://example.com/wp-cron.php?doing_wp_cron=1764000000.1234&t=1#x'",
+        "url https://example.com/wp-cron.php?doing_wp_cron=1764000000.1234&t=1#x",
+    ),
+    // Not wp-cron: a plugin's own trigger, and other addresses.
+    ("wget -O- \"https://example.com/wp-cron.php?import_key=K&import_id=5&action=trigger\"", ""),
+    ("curl -s 'https://example.com/wp-cron.php?doing_wp_cron&import_key=K'", ""),
+    ("curl -s 'https://example.com/wp-cron.php?import=5'", ""),
+    ("urlget 'https://example.com/wp-cron.php?import_key=K'", ""),
+    ("curl -s https://example.com/a.php?f=wp-cron.php", ""),
+    ("curl -s https://example.com/a.php?f=/wp-cron.php", ""),
+    ("curl -s https://example.com/wp-cron.php/x", ""),
+    ("curl -s https://example.com/my-wp-cron.php", ""),
+    ("curl -s https://wp-cron.php", ""),
+    // Nor these.
     ("wp cron event run wc_import --path=/x", ""),
     ("wp cron event run --all --path=/x", ""),
     ("wp cron event list --due-now", ""),

@@ -221,6 +221,9 @@ fn a_job_that_is_held_back_is_late_for_those_who_wait_no_longer() {
         .table(&job("a-first", &format!("until test -e {}; do sleep 0.1; done", go.display())))
         .table(&job("b-second", "exit 1"))
         .start();
+    runner.stop();
+    runner.forget_boot();
+    runner.start();
     let waits = wait_for("word of what waits", secs(30), || soon.event("late", "b-second"));
     assert!(waits["run"].is_null() && waits["late_ms"].as_i64().is_some_and(|ms| ms >= 2000), "{waits}");
     assert!(waits["text"].as_str().is_some_and(|text| text.contains("was not started")), "{waits}");

@@ -1,9 +1,9 @@
 //! Jobs that several hosts share.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{job, runs_of, start};
-use crate::support::{Hosts, Redis, Site, secs, wait_for};
+use crate::support::{Hosts, Redis, Runner, Site, secs, wait_for};
 
 const TABLE: &str =
     "[[job]]\nname = \"nightly\"\nschedule = \"0 0 29 2 *\"\ntimeout = \"8s\"\ncommand = [\"sleep\", \"300\"]\n
@@ -13,8 +13,23 @@ fn hosts(redis: &Redis, sites: &[Site]) -> Hosts {
     Hosts::builder(redis, sites).configure(|runner| runner.table(TABLE)).start()
 }
 
-/// The host that has the job.
+/// The site and the jobs that a host has; None while it is still being said.
+fn has(runner: &Runner) -> Option<usize> {
+    let status: Value = serde_json::from_str(&runner.get("/v1/status").body).expect("JSON");
+    let all = ["sites", "jobs"].map(|kind| status[kind].as_array().expect("a list").clone()).concat();
+    let states: Vec<&str> = all.iter().map(|view| view["state"].as_str().expect("a state")).collect();
+    let is_settled = states.len() == 3 && states.iter().all(|state| ["ok", "standby"].contains(state));
+    // Of a site that another has, its runner's word is shown.
+    let name = &status["runner"]["name"];
+    is_settled.then(|| all.iter().filter(|view| view["runner"] == *name).count())
+}
+
+/// The host that has the job, once each has its even part: until then leases change hands.
 fn holder(hosts: &Hosts, name: &str) -> usize {
+    wait_for("an even part for each", secs(30), || {
+        let parts: Option<Vec<usize>> = hosts.all().map(has).collect();
+        parts.filter(|parts| parts.iter().sum::<usize>() == 3 && parts.iter().all(|part| *part > 0))
+    });
     wait_for("its holder", secs(30), || {
         let views: Vec<_> = hosts.all().map(|runner| job(runner, name)).collect();
         let is_settled = views.iter().any(|view| view["state"] == "standby");

@@ -82,9 +82,7 @@ fn times_without_a_runner_are_skipped_or_made_up_for_and_said() {
         .start();
     assert!(runs_of(&runner, "once").is_empty(), "nothing of before a job was new counts");
     runner.stop();
-    let history = rusqlite::Connection::open(runner.home().join("state/history.sqlite")).expect("the history");
-    history.execute("UPDATE facts SET value = '1700000000000' WHERE name = 'boot'", []).expect("another boot");
-    drop(history);
+    runner.forget_boot();
     let three_years = 3 * 366 * 86_400_000_i64;
     let slot_ms = crate::support::wordpress::unix_now() * 1000 - three_years;
     dealt_with(&runner, "skips", slot_ms, &Value::Null);

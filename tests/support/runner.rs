@@ -150,6 +150,13 @@ impl Runner {
         self.running().signal(signal);
     }
 
+    /// From the next start on it believes that the machine was started meanwhile.
+    pub fn forget_boot(&self) {
+        let history = rusqlite::Connection::open(self.home().join("state/history.sqlite")).expect("the history");
+        let changed = history.execute("UPDATE facts SET value = '1700000000000' WHERE name = 'boot'", []);
+        assert_eq!(changed.expect("the fact"), 1);
+    }
+
     /// Another configuration, made from the one that is there.
     pub fn rewrite_config(&self, change: impl Fn(String) -> String) {
         let text = fs::read_to_string(&self.config).expect("config.toml");

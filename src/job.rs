@@ -94,7 +94,8 @@ impl State {
             is_running: false,
             pause: None,
         };
-        state.go_on_from(handled.unwrap_or(now).min(now));
+        let handled = handled.unwrap_or(now);
+        state.go_on_from(if handled > state.allowed_ahead(now) { now } else { handled });
         state
     }
 
@@ -118,17 +119,23 @@ impl State {
         }
     }
 
+    /// A later time than this was dealt with by a clock that was ahead.
+    fn allowed_ahead(&self, now: i64) -> i64 {
+        if self.job.schedule.follows_the_clock() { now } else { now + BACK_MS }
+    }
+
     /// The clock was set. Within three hours the times that come again are not done again, as cron(8) has it.
     pub fn clock_was_set(&mut self, now: i64) {
-        if self.handled > now + BACK_MS {
-            self.pending = None;
+        let allowed = self.allowed_ahead(now);
+        if self.handled > allowed {
+            self.pending = self.pending.take().filter(|_| self.job.schedule.is_reboot());
             self.go_on_from(now);
         }
     }
 
     /// Another holds the job: what comes now is for him.
     pub fn leave_to_others(&mut self, now: i64) {
-        self.pending = None;
+        self.pending = self.pending.take().filter(|_| self.job.schedule.is_reboot());
         if self.next.is_some_and(|next| next + self.offset_ms <= now) {
             self.go_on_from(now - self.offset_ms);
         }
@@ -249,13 +256,15 @@ impl State {
 
     /// Another definition of the same job: its times count from now on, what runs goes on. Gives what waited for its start.
     pub fn reconfigured(&mut self, job: &Arc<Job>, spread: &str, now: i64) -> Option<Skipped> {
-        let is_other_time = job.schedule != self.job.schedule || job.jitter != self.job.jitter;
+        let is_other_schedule = job.schedule != self.job.schedule;
+        let is_other_time = is_other_schedule || job.jitter != self.job.jitter;
         self.job = job.clone();
         self.offset_ms = offset(spread, clock::millis(job.jitter));
         if !is_other_time {
             return None;
         }
-        self.go_on_from(now - self.offset_ms);
+        // With another jitter a time that was done does not come again.
+        self.go_on_from(if is_other_schedule { now } else { self.handled.max(now - self.offset_ms) });
         self.pending.take().map(|due| Skipped { at_ms: due.at_ms, count: 1, why: Why::Changed })
     }
 }

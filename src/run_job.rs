@@ -84,7 +84,7 @@ async fn note_start(context: &Context, due: &Due) -> Result<(), String> {
     let written = tokio::time::timeout(WRITTEN, context.history.written()).await;
     written.map_err(|_| "this host's history cannot be written".to_string())?;
     let Some(shared) = &context.shared else { return Ok(()) };
-    let mark = Mark { slot_ms: due.slot_ms, open: Some(context.open.clone()) };
+    let mark = Mark { slot_ms: due.slot_ms, schedule: String::new(), open: Some(context.open.clone()) };
     match shared.mark(&context.job.name, "open", &mark.text()).await {
         Ok(true) => Ok(()),
         Ok(false) => Err("a run of another host may still go on".to_string()),

@@ -99,6 +99,11 @@ impl Schedule {
         self.when == When::Reboot
     }
 
+    /// It has `*` first in minute or hour: it follows the clock when that is set, as cron(8) has it.
+    pub fn follows_the_clock(&self) -> bool {
+        matches!(&self.when, When::At(walk) if walk.follows_the_clock())
+    }
+
     /// The first start strictly after `after_ms` (Unix milliseconds). Asked again with each answer, it gives every start once
     /// and in order. None for `@reboot`, and where the next one would be after the year 2100.
     pub fn next_after(&self, after_ms: i64) -> Option<Fire> {

@@ -1,14 +1,19 @@
 //! The plugin's files in a site's `mu-plugins`: written in one go, taken out in one go.
 
-use std::fs::{self, DirBuilder};
-use std::io::{self, Write};
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
 
 use super::owner;
 use crate::config::wp_content::wp_content;
 
 const FILES: &[(&str, &[u8])] = &include!(concat!(env!("OUT_DIR"), "/plugin_files.rs"));
+
+/// None of ours is nearly as long.
+const LONGEST_FILE: u64 = 1 << 20;
 
 /// Must-use plugins are single files; this one loads ours from its folder.
 const LOADER: &str = "<?php
@@ -56,7 +61,7 @@ impl Place {
 
     /// The loader as it is there says whether the folder was made for it.
     fn made_the_folder(&self) -> bool {
-        fs::read_to_string(self.loader()).is_ok_and(|loader| loader.ends_with(FOLDER_IS_OURS))
+        read(&self.loader()).is_ok_and(|loader| loader.ends_with(FOLDER_IS_OURS.as_bytes()))
     }
 
     fn loader_text(made_the_folder: bool) -> String {
@@ -68,9 +73,9 @@ impl Place {
         let folder = self.folder();
         let mut wanted: Vec<PathBuf> = FILES.iter().map(|(name, _)| folder.join(name)).collect();
         wanted.sort();
-        let same = |(name, bytes): &(&str, &[u8])| fs::read(folder.join(name)).is_ok_and(|found| found == *bytes);
+        let same = |(name, bytes): &(&str, &[u8])| read(&folder.join(name)).is_ok_and(|found| found == *bytes);
         let loader = Self::loader_text(self.made_the_folder());
-        fs::read(self.loader()).is_ok_and(|found| found == loader.as_bytes())
+        read(&self.loader()).is_ok_and(|found| found == loader.as_bytes())
             && FILES.iter().all(same)
             && files_below(&folder).is_ok_and(|mut found| {
                 found.sort();
@@ -81,7 +86,7 @@ impl Place {
     /// The version that is there, as its main file says.
     pub fn version(&self) -> Option<String> {
         let main = [self.folder(), self.normal_folder()].into_iter().map(|folder| folder.join("wp-cron-runner.php"));
-        let text = main.into_iter().find_map(|file| fs::read_to_string(file).ok())?;
+        let text = main.into_iter().find_map(|file| String::from_utf8(read(&file).ok()?).ok())?;
         let line = text.lines().find_map(|line| line.trim_start_matches([' ', '*']).strip_prefix("Version:"));
         line.map(|version| version.trim().to_string())
     }
@@ -177,14 +182,28 @@ fn remove_folder(folder: &Path) -> io::Result<()> {
 fn files_below(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        if path.is_dir() {
+        let entry = entry?;
+        let path = entry.path();
+        // A link is no folder of ours: it may lead in a circle.
+        if entry.file_type()?.is_dir() {
             files.extend(files_below(&path)?);
         } else {
             files.push(path);
         }
     }
     Ok(files)
+}
+
+/// What the site's user put there may be a pipe, or have no end.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is no file"));
+    }
+    let mut bytes = Vec::new();
+    file.take(LONGEST_FILE).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 fn make_folder(path: &Path) -> io::Result<()> {

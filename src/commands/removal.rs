@@ -66,6 +66,12 @@ pub async fn take_away(
             Err(stop) if force => done.push(format!("tables and options may be left: {}", stop.failed)),
             Err(stop) => return Err(stop),
         }
+    } else if site.keys.is_empty() && (place.is_installed() || normal.is_some()) {
+        done.push(
+            "tables and options of the plugin may be left: there is no key to ask it with (tables ...cron_runner_journal and \
+             ...cron_runner_state, options wp_cron_runner...)"
+                .to_string(),
+        );
     }
     take_out(config, site, &path, &place, done)?;
     Ok(normal.map(|folder| {

@@ -137,10 +137,17 @@ fn a_clock_that_was_years_ahead_stops_no_job_and_an_hour_back_repeats_none() {
     state.tick(T + year);
     state.clock_was_set(T);
     assert_eq!((state.due(T), state.next_ms()), (None, Some(T + 5 * MINUTE)));
-    start(&mut state, T + 5 * MINUTE);
-    state.ended();
-    state.clock_was_set(T + 5 * MINUTE - 60 * MINUTE);
-    assert_eq!(state.next_ms(), Some(T + 10 * MINUTE));
+    // A line with `*` follows the clock; one with fixed times is not done again.
+    let hour_back = T + 5 * MINUTE - 60 * MINUTE;
+    for (line, next) in [("*/5 * * * *", hour_back + 5 * MINUTE), ("5,10,15 22 * * *", T + 10 * MINUTE)] {
+        let mut state = State::new(&job(line, Overlap::Skip, Missed::Skip), "j", None, T);
+        start(&mut state, T + 5 * MINUTE);
+        state.ended();
+        state.clock_was_set(hour_back);
+        assert_eq!(state.next_ms(), Some(next), "{line}");
+        let restarted = State::new(&job(line, Overlap::Skip, Missed::Skip), "j", Some(T + 5 * MINUTE), hour_back);
+        assert_eq!(restarted.next_ms(), Some(next), "{line}");
+    }
 }
 
 #[test]

@@ -9,6 +9,9 @@ pub const FACT: &str = "job";
 pub struct Mark {
     /// The schedule's own time, Unix milliseconds.
     pub slot_ms: i64,
+    /// Which schedule that is, with its zone; empty where it does not matter.
+    #[serde(default)]
+    pub schedule: String,
     /// A run that was begun, and of whose end nothing was said yet.
     pub open: Option<Open>,
 }

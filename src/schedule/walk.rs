@@ -26,6 +26,10 @@ pub struct Walk {
 }
 
 impl Walk {
+    pub fn follows_the_clock(&self) -> bool {
+        self.wildcard
+    }
+
     pub fn new(fields: &Fields) -> Result<Self, Wrong> {
         Ok(Self { calendar: Calendar::new(fields)?, wildcard: fields.wildcard })
     }

@@ -26,6 +26,7 @@ use crate::outcome::Failure;
 use crate::run_job::mark::{FACT, Mark, Open};
 use crate::run_job::{JobRan, skipped_times};
 pub use facts::JobFacts;
+use facts::schedule_of;
 use held::Held;
 use left::Left;
 pub use view::JobView;
@@ -262,7 +263,7 @@ impl Scheduler {
         let Some(entry) = self.jobs.entries.get_mut(name) else { return };
         entry.dealt = entry.dealt.max(entry.state.dealt_with());
         let open = entry.running.clone().or_else(|| entry.left.as_ref().map(|left| left.open.clone()));
-        let mark = Mark { slot_ms: entry.dealt, open };
+        let mark = Mark { slot_ms: entry.dealt, schedule: schedule_of(&entry.job), open };
         self.history.learn(name, FACT, mark.text());
         self.tell_others(name, "note", mark);
     }

@@ -52,6 +52,12 @@ impl Places {
         pool.is_none_or(|pool| pool.running < pool.most)
     }
 
+    /// A job leaves the last one to sites, where there are several.
+    pub fn is_free_for_job(&self, place: Option<&Place>) -> bool {
+        let pool = place.and_then(|place| self.pools.get(place));
+        pool.is_none_or(|pool| pool.running < pool.most.saturating_sub(1).max(1))
+    }
+
     pub fn take(&mut self, place: Option<&Place>) {
         if let Some(pool) = place.and_then(|place| self.pools.get_mut(place)) {
             pool.running += 1;
@@ -83,5 +89,9 @@ mod tests {
         assert!(!places.is_free(Some(&place)), "one still runs");
         places.give_back(Some(&place));
         assert!(places.is_free(Some(&place)) && places.is_free(None));
+        assert!(places.is_free_for_job(Some(&place)), "the only one is anybody's");
+        places.allow(place.clone(), 2);
+        places.take(Some(&place));
+        assert!(places.is_free(Some(&place)) && !places.is_free_for_job(Some(&place)));
     }
 }

@@ -112,10 +112,18 @@ fn program(job: &Job, words: &[String], rights: &Rights<'_>, input: Input) -> Pr
         env.extend(job.environment.iter().cloned());
         return Program { words: words.to_vec(), env, folder, input, ends_unheard: false, is_one_output: true };
     }
+    // Most of it they cannot notice; and a password has no place on a command line.
+    let is_noticed = |name: &str| {
+        let begins = ["LD_", "GLIBC_", "MALLOC_", "GCONV_", "LOC", "NLS", "TMP", "PATH", "LANG", "LC_"];
+        begins.iter().any(|begin| name.starts_with(begin))
+    };
+    let (noticed, quiet): (Vec<_>, Vec<_>) = job.environment.iter().partition(|(name, _)| is_noticed(name));
+    env.retain(|(name, _)| !quiet.iter().any(|(own, _)| own == name));
+    env.extend(quiet.into_iter().cloned());
     let mut all = front;
     all.push("/usr/bin/env".to_string());
     all.extend(folder.map(|folder| format!("--chdir={}", folder.display())));
-    all.extend(job.environment.iter().map(|(name, value)| format!("{name}={value}")));
+    all.extend(noticed.into_iter().map(|(name, value)| format!("{name}={value}")));
     // env(1) would take such a program for one more variable.
     if words.first().is_some_and(|program| program.contains('=')) {
         all.extend(["/bin/sh", "-c", "exec \"$0\" \"$@\""].map(str::to_string));

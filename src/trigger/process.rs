@@ -138,8 +138,21 @@ impl Program {
     /// Starts it. `place`, where there is one, is taken until it has ended, or cannot be ended.
     pub fn start(self, place: Option<Place>) -> io::Result<Running> {
         let (first, rest) = self.words.split_first().ok_or_else(|| io::Error::other("no program is named"))?;
-        let mut command = Command::new(first);
-        command.args(rest).env_clear().envs(self.env).process_group(0);
+        let mut command = match rustix::process::geteuid().is_root() {
+            // Root types at a terminal, and whoever shares its session could type there as well. setsid(1) is no leader of a group
+            // here, so it becomes the program, with a group of its own.
+            true => {
+                let mut command = Command::new("setsid");
+                command.arg(first);
+                command
+            }
+            false => {
+                let mut command = Command::new(first);
+                command.process_group(0);
+                command
+            }
+        };
+        command.args(rest).env_clear().envs(self.env);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let both = match self.is_one_output {
             true => {

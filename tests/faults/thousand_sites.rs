@@ -77,9 +77,13 @@ fn count_requests(socket: &Path, pool: PathBuf) {
                 std::thread::scope(|scope| {
                     scope.spawn(|| copy(&client, &server, |_| {}));
                     let mut is_open = true;
-                    // Its end is counted before the runner hears of it: by END_REQUEST, the last record of 16 bytes.
+                    let mut last = Vec::new();
+                    // Its end is counted before the runner hears of it: by END_REQUEST, the last record of 16 bytes, in one piece
+                    // or in two.
                     copy(&server, &client, |bytes| {
-                        let is_end = bytes.len() >= 16 && bytes[bytes.len() - 16..].starts_with(&[1, 3]);
+                        last.extend_from_slice(bytes);
+                        last.drain(..last.len().saturating_sub(16));
+                        let is_end = last.len() == 16 && last.starts_with(&[1, 3]);
                         if is_open && (is_end || bytes.is_empty()) {
                             is_open = false;
                             OPEN.fetch_sub(1, Ordering::Relaxed);

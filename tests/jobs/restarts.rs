@@ -60,7 +60,13 @@ fn a_runner_that_is_told_to_end_waits_for_its_job() {
 fn dealt_with(runner: &Runner, job: &str, slot_ms: i64, open: &Value) {
     let file = runner.home().join("state/history.sqlite");
     let history = rusqlite::Connection::open(file).expect("the history");
-    let value = json!({"slot_ms": slot_ms, "open": open}).to_string();
+    // Its schedule stays as the runner has noted it.
+    let known: String = history
+        .query_row("SELECT value FROM facts WHERE site = ?1 AND name = 'job'", [job], |row| row.get(0))
+        .expect("what the runner has noted");
+    let mut value: Value = serde_json::from_str(&known).expect("JSON");
+    (value["slot_ms"], value["open"]) = (json!(slot_ms), open.clone());
+    let value = value.to_string();
     history
         .execute("INSERT OR REPLACE INTO facts (site, name, value) VALUES (?1, 'job', ?2)", [job, &value])
         .expect("a fact");

@@ -153,7 +153,7 @@ impl Runner {
     /// From the next start on it believes that the machine was started meanwhile.
     pub fn forget_boot(&self) {
         let history = rusqlite::Connection::open(self.home().join("state/history.sqlite")).expect("the history");
-        let changed = history.execute("UPDATE facts SET value = '1700000000000' WHERE name = 'boot'", []);
+        let changed = history.execute("UPDATE facts SET value = '1700000000000 5000' WHERE name = 'boot'", []);
         assert_eq!(changed.expect("the fact"), 1);
     }
 

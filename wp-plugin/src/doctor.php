@@ -324,14 +324,15 @@ function table_engines( Connection $db ): array {
 	if ( is_sqlite() ) {
 		return array();
 	}
-	$tables = array( $wpdb->options, journal_table(), state_table() );
-	$rows   = $db->rows( 'SELECT TABLE_NAME AS name, ENGINE AS engine FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME IN (?, ?, ?) ORDER BY TABLE_NAME', $tables );
-	return array_map(
-		static function ( array $row ): array {
-			return array( (string) $row['name'], (string) $row['engine'] );
-		},
-		$rows
-	);
+	$engines = array();
+	// One by one: the server looks a single name up, and opens every table of the schema for a list of names.
+	foreach ( array( $wpdb->options, journal_table(), state_table() ) as $table ) {
+		$rows = $db->rows( 'SELECT ENGINE AS engine FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = ?', array( $table ) );
+		foreach ( $rows as $row ) {
+			$engines[] = array( $table, (string) $row['engine'] );
+		}
+	}
+	return $engines;
 }
 
 /**

@@ -202,7 +202,13 @@ fn tables(check: &str, examined: &Examined) -> Vec<Finding> {
     let mut findings: Vec<Finding> = wrong
         .map(|(table, engine)| {
             let found = format!("{table} is {engine}, which has no transactions: a claim that breaks off loses events");
-            fail(check, found, "InnoDB", format!("`wp db query \"ALTER TABLE {table} ENGINE=InnoDB\"`"))
+            // The site's own word: it is not put into a shell.
+            let is_plain = table.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+            let fix = match is_plain {
+                true => format!("`wp db query \"ALTER TABLE {table} ENGINE=InnoDB\"`"),
+                false => "give that table ENGINE=InnoDB".to_string(),
+            };
+            fail(check, found, "InnoDB", fix)
         })
         .collect();
     if findings.is_empty() && !examined.tables.is_empty() {
@@ -275,7 +281,7 @@ fn network(check: &str, examined: &Examined) -> Option<Finding> {
     let site = &examined.site;
     (site.blogs > 1).then(|| {
         let found = format!("a network of {} blogs; the runner runs the events of blog {}", site.blogs, site.blog);
-        let fix = "keep the crontab line of the other blogs: `wp site list --field=url | xargs -I % wp cron event run --due-now --url=%`";
+        let fix = "a [[site]] with `trigger = \"wp-cron.php\"` and a `schedule` for each of the others, as `wp-cron-runner init` prints them";
         warn(check, found, "a runner for each blog: the others run on page loads", fix)
     })
 }

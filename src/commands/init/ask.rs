@@ -68,7 +68,9 @@ pub async fn ask(php: &Path, root: &Path, user: &User) -> Result<Told, String> {
     let host = text_constant(root, "DOMAIN_CURRENT_SITE").unwrap_or_default();
     // Whoever is not root stays who he is.
     let rights = Rights::of_user(Some(user).filter(|_| is_root()));
-    let mut words = rights.words();
+    // Root types at a terminal, and whoever shares its session could type there as well.
+    let mut words = if is_root() { vec!["setsid".to_string()] } else { Vec::new() };
+    words.extend(rights.words());
     words.push(php.display().to_string());
     let quiet = ["display_errors=0", "log_errors=0", "memory_limit=512M"];
     words.extend(quiet.iter().flat_map(|setting| ["-d".to_string(), (*setting).to_string()]));

@@ -189,7 +189,9 @@ impl Plan {
 
     /// What root made for himself, the configuration that `import` wrote perhaps, and the runner has to read.
     fn closed(&self) -> impl Iterator<Item = &Path> {
-        let paths = [self.config.parent(), Some(self.config.as_path())].into_iter().flatten();
+        // A folder that is for more than this configuration is nobody's to open.
+        let folder = self.config.parent().filter(|folder| is_ours(folder));
+        let paths = [folder, Some(self.config.as_path())].into_iter().flatten();
         paths.filter(|path| {
             let is_roots = fs::symlink_metadata(path).is_ok_and(|found| (found.uid(), found.gid()) == (0, 0));
             let runner = (self.runner.uid, self.runner.gid);
@@ -222,6 +224,13 @@ impl Plan {
         }
         Ok(())
     }
+}
+
+/// What `init` or `import` made: nothing else lies in it, but copies of crontabs and keys.
+fn is_ours(folder: &Path) -> bool {
+    let is_known = |name: &str| name == "config.toml" || name.starts_with("crontab.") || name.ends_with(".key");
+    let names = fs::read_dir(folder).map(|all| all.flatten().map(|entry| entry.file_name()).collect::<Vec<_>>());
+    names.is_ok_and(|names| names.iter().all(|name| name.to_str().is_some_and(is_known)))
 }
 
 fn io_stop(what: &str, path: &Path, error: &io::Error) -> Stop {

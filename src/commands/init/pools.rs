@@ -33,14 +33,14 @@ pub fn candidates(root: &Path, runner: Option<&User>) -> Vec<Candidate> {
     for pool in pools() {
         let Some(address) = address(&pool.listen) else { continue };
         let Some(user) = user_of(&pool, &address) else { continue };
-        if !is_trusted(&pool, &user) || candidates.iter().any(|known| known.address == address) {
+        let owns_the_files = owners.contains(&user.uid);
+        if !is_trusted(&pool, &user, owns_the_files) || candidates.iter().any(|known| known.address == address) {
             continue;
         }
         let reached = match pool.settings.get("chroot").is_some_and(|folder| !folder.is_empty()) {
             true => Err(io::Error::other("it has a `chroot`, in which the site has another path")),
             false => reach(&pool, &address, &user, runner),
         };
-        let owns_the_files = owners.contains(&user.uid);
         let nearness = nearness(&pool, root);
         candidates.push(Candidate { pool, address, user, reached, owns_the_files, nearness });
     }
@@ -86,10 +86,13 @@ fn user_of(pool: &Pool, address: &Address) -> Option<User> {
     }
 }
 
-/// A process may call itself a master of php-fpm and name a file of its own. Root believes root's files, and a user's about
-/// himself.
-fn is_trusted(pool: &Pool, user: &User) -> bool {
-    let is_theirs = |file: &Path| fs::metadata(file).is_ok_and(|found| [0, user.uid].contains(&found.uid()));
+/// A process may call itself a master of php-fpm and name a file of its own. Root believes root's files, and those of the user whose
+/// site it is about himself.
+fn is_trusted(pool: &Pool, user: &User, owns_the_files: bool) -> bool {
+    let is_theirs = |file: &Path| {
+        let whose = fs::symlink_metadata(file).map(|found| found.uid());
+        whose.is_ok_and(|uid| uid == 0 || (owns_the_files && uid == user.uid))
+    };
     !is_root() || (is_theirs(&pool.file) && is_theirs(&pool.main))
 }
 
@@ -205,10 +208,11 @@ pub mod tests {
         fs::write(&file, "").unwrap();
         let pool = pool(file.to_str().unwrap(), "www", "9000", &[]);
         let www = look_up("www-data").unwrap();
-        assert!(is_trusted(&pool, &www));
+        assert!(is_trusted(&pool, &www, true));
         std::os::unix::fs::chown(&file, Some(65_534), None).unwrap();
-        assert!(!is_trusted(&pool, &www));
+        assert!(!is_trusted(&pool, &www, true));
         std::os::unix::fs::chown(&file, Some(www.uid), None).unwrap();
-        assert!(is_trusted(&pool, &www));
+        assert!(is_trusted(&pool, &www, true));
+        assert!(!is_trusted(&pool, &www, false), "a user says nothing of somebody else's site");
     }
 }

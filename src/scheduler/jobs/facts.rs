@@ -9,7 +9,8 @@ use crate::scheduler::Scheduler;
 use crate::scheduler::orders::{PAUSED, pause_of};
 use crate::site::Pause;
 
-/// The fact, of no site, that says when the machine was started that `@reboot` was done for (Unix milliseconds).
+/// The fact, of no site, that says for which start of the machine `@reboot` was done: when that was (Unix milliseconds), and for
+/// how long it was up by then.
 const BOOT: &str = "boot";
 /// So much may the clock have been set since. The kernel's own boot id is not to be seen inside the unit.
 const SAME_BOOT_MS: i64 = 600_000;
@@ -28,8 +29,10 @@ impl JobFacts {
         let filter = Filter { site: Some(name.clone()), limit: 1, ..Filter::default() };
         let mut mark = Mark::read(reader.fact(name, FACT)?.as_deref());
         if let Some(mark) = &mut mark {
-            // A clock that was ahead must not stop it for years.
-            mark.slot_ms = mark.slot_ms.min(clock::now_ms());
+            // The times of another schedule say nothing of this one's.
+            if mark.schedule != schedule_of(job) {
+                mark.slot_ms = clock::now_ms();
+            }
             // Its end was recorded, and the runner died before it said so.
             if let Some(open) = mark.open.take() {
                 mark.open = reader.find(&open.run)?.is_none().then_some(open);
@@ -46,22 +49,29 @@ impl JobFacts {
     /// Of a job that comes with a reload: at the times before it was nobody's, and the machine was not started for it.
     pub fn counted_from_now(self) -> Self {
         let open = self.mark.and_then(|mark| mark.open);
-        let mark = open.map(|open| Mark { slot_ms: clock::now_ms(), open: Some(open) });
+        let (slot_ms, schedule) = (clock::now_ms(), String::new());
+        let mark = open.map(|open| Mark { slot_ms, schedule, open: Some(open) });
         Self { mark, is_new_boot: false, ..self }
     }
+}
+
+pub fn schedule_of(job: &Job) -> String {
+    format!("{} {}", job.schedule.expression(), job.schedule.zone_name())
 }
 
 impl Scheduler {
     /// `@reboot` was done for this start of the machine.
     pub(in crate::scheduler) fn note_boot(&self) {
-        self.history.learn("", BOOT, (clock::now_ms() - clock::boot_ms()).to_string());
+        let up_ms = clock::boot_ms();
+        self.history.learn("", BOOT, format!("{} {up_ms}", clock::now_ms() - up_ms));
     }
 }
 
 /// A runner that was never here before means a machine that has just been started.
 fn is_new_boot(noted: Option<&str>, now: i64, up_ms: i64) -> bool {
-    match noted.and_then(|noted| noted.parse::<i64>().ok()) {
-        Some(noted) => (noted - (now - up_ms)).abs() > SAME_BOOT_MS,
+    let noted = noted.and_then(|noted| noted.split_once(' '));
+    match noted.and_then(|(at, up)| Some((at.parse::<i64>().ok()?, up.parse::<i64>().ok()?))) {
+        Some((at, up)) => up_ms < up || (at - (now - up_ms)).abs() > SAME_BOOT_MS,
         None => up_ms < SAME_BOOT_MS,
     }
 }
@@ -74,8 +84,9 @@ mod tests {
     fn a_machine_is_started_once_also_where_its_clock_is_set_a_little() {
         let (now, hour) = (1_700_000_000_000, 3_600_000);
         assert!(is_new_boot(None, now, 60_000) && !is_new_boot(None, now, hour));
-        let noted = (now - hour).to_string();
+        let noted = format!("{} {hour}", now - hour);
         assert!(!is_new_boot(Some(&noted), now, hour) && !is_new_boot(Some(&noted), now + 500_000, hour));
-        assert!(is_new_boot(Some(&noted), now, 30_000));
+        assert!(is_new_boot(Some(&noted), now + hour, hour + 1), "it is up for no longer than it should");
+        assert!(is_new_boot(Some(&noted), now + 60_000, 30_000), "two starts in a short time");
     }
 }

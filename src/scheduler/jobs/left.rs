@@ -6,6 +6,7 @@ use std::path::Path;
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
+use super::facts::schedule_of;
 use crate::clock;
 use crate::run_job::mark::{FACT, Mark, Open};
 use crate::run_job::{END_MS, left_behind};
@@ -45,7 +46,9 @@ impl Left {
     pub fn overdue(&self) -> Option<String> {
         let (since, _) = self.asked_to_end?;
         let since = clock::span(clock::steady_ms() - since);
-        Some(format!("its time limit is over, and it was asked to end {since} ago; nothing is started beside it"))
+        Some(format!(
+            "its time limit is over since {since}, and it could not be ended yet; nothing is started beside it"
+        ))
     }
 }
 
@@ -58,7 +61,8 @@ impl Scheduler {
             let now = clock::now_ms();
             if now > left.open.until_ms - AHEAD_MS {
                 left.open.until_ms = now + LONGER_MS;
-                let mark = Mark { slot_ms: entry.dealt, open: Some(left.open.clone()) };
+                let mark =
+                    Mark { slot_ms: entry.dealt, schedule: schedule_of(&entry.job), open: Some(left.open.clone()) };
                 self.history.learn(name, FACT, mark.text());
                 self.tell_others(name, "open", mark);
             }
@@ -84,15 +88,17 @@ impl Left {
     fn end_in_time(&mut self, lock: &Path) {
         let steady = clock::steady_ms();
         let is_over = clock::now_ms() > self.limit_ms;
-        let pid = self.open.pid.and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
-        let Some(pid) = pid.filter(|pid| is_over && has_lock(*pid, lock)) else { return };
         let signal = match self.asked_to_end {
+            _ if !is_over => return,
             None => Signal::TERM,
             Some((_, last)) if steady > last + END_AGAIN_MS => Signal::KILL,
             Some(_) => return,
         };
+        // Overdue also where this user may not see, or end, what another one's process is.
         let (since, _) = self.asked_to_end.unwrap_or((steady, steady));
         self.asked_to_end = Some((since, steady));
+        let pid = self.open.pid.and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
+        let Some(pid) = pid.filter(|pid| has_lock(*pid, lock)) else { return };
         tracing::warn!(run = self.open.run, "process {pid:?} of a job is over its time limit, and is ended");
         let _ = kill_process_group(pid, signal);
     }

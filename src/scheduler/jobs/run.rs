@@ -1,5 +1,6 @@
 //! The runs of jobs: what may start, and what came of it.
 
+use super::facts::schedule_of;
 use super::left::Left;
 use super::{AGAIN_MS, JobTask};
 use crate::clock;
@@ -15,7 +16,7 @@ impl Scheduler {
     /// Places that jobs never take, so that long ones keep no event waiting.
     fn has_place_for_job(&self, place: Option<&Place>) -> bool {
         let most = self.max_parallel.saturating_sub(1).max(1);
-        self.running < self.max_parallel && self.jobs.running < most && self.places.is_free(place)
+        self.running < self.max_parallel && self.jobs.running < most && self.places.is_free_for_job(place)
     }
 
     pub(super) fn start_job(&mut self, name: &str, now: i64) {
@@ -39,7 +40,11 @@ impl Scheduler {
         entry.dealt = entry.dealt.max(entry.state.dealt_with());
         entry.running = Some(open.clone());
         entry.taken = entry.place.clone();
-        self.history.learn(name, FACT, Mark { slot_ms: entry.dealt, open: Some(open.clone()) }.text());
+        self.history.learn(
+            name,
+            FACT,
+            Mark { slot_ms: entry.dealt, schedule: schedule_of(&entry.job), open: Some(open.clone()) }.text(),
+        );
         self.running += 1;
         self.jobs.running += 1;
         self.places.take(entry.place.as_ref());
@@ -135,10 +140,10 @@ impl Scheduler {
     /// Nothing of that run goes on.
     pub(super) fn close(&mut self, name: &str, open: Option<Open>) {
         let Some(entry) = self.jobs.entries.get_mut(name) else { return };
-        let slot_ms = entry.dealt;
-        self.history.learn(name, FACT, Mark { slot_ms, open: None }.text());
+        let (slot_ms, schedule) = (entry.dealt, schedule_of(&entry.job));
+        self.history.learn(name, FACT, Mark { slot_ms, schedule: schedule.clone(), open: None }.text());
         if open.is_some() {
-            self.tell_others(name, "close", Mark { slot_ms, open });
+            self.tell_others(name, "close", Mark { slot_ms, schedule: schedule.clone(), open });
         }
     }
 }

@@ -27,8 +27,13 @@ impl Scheduler {
     }
 
     pub(in crate::scheduler) fn add_job(&mut self, job: &Arc<Job>, facts: JobFacts) {
+        let is_known = facts.mark.is_some();
         let entry = JobEntry::new(job, &self.spread(job), facts, self.others.is_some(), clock::now_ms());
         self.jobs.entries.insert(job.name.clone(), entry);
+        // From now on its times count, also while no runner is there. What hosts share Redis says.
+        if !is_known && self.others.is_none() {
+            self.note(&job.name);
+        }
         if let Some(others) = &self.others {
             let board = others.board();
             self.heed_board_for_jobs(&board);
@@ -82,6 +87,9 @@ impl Scheduler {
             entry.state.clock_was_set(now);
             entry.dealt = entry.dealt.min(entry.state.dealt_with());
         }
+        if !self.jobs.entries.is_empty() {
+            self.note_boot();
+        }
     }
 
     /// By difference, as sites are.
@@ -117,8 +125,8 @@ impl Scheduler {
             (true, _) => changes.added.push(name.clone()),
             (false, false) => changes.changed.push(name.clone()),
         }
-        let mut skipped = None;
-        if entry.job != *job {
+        let (mut skipped, is_other) = (None, entry.job != *job);
+        if is_other {
             skipped = entry.state.reconfigured(job, &spread, now);
             (entry.job, entry.place) = (job.clone(), place_of(job));
         }
@@ -128,5 +136,8 @@ impl Scheduler {
             entry.is_shared_anew();
         }
         self.skip(name, skipped.as_slice());
+        if is_other {
+            self.note(name);
+        }
     }
 }

@@ -175,7 +175,7 @@ fn a_network_and_a_database_without_locks_are_said_to_be_so() {
         "lease-row: this database has no GET_LOCK",
         "name the database server itself in DB_HOST",
     );
-    findings.has("warn", "site shop: network", "a network of 2 blogs", "`wp site list --field=url | xargs");
+    findings.has("warn", "site shop: network", "a network of 2 blogs", "a [[site]] with `trigger");
 }
 
 #[test]

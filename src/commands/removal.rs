@@ -14,7 +14,7 @@ use crate::api::client;
 use crate::config::{Config, Site};
 use crate::outcome::Failure;
 use crate::protocol::Open;
-use crate::run_site::calls::Settle;
+use crate::run_site::calls::{Calls, Settle};
 
 /// `plugin remove`
 pub async fn remove(config: &Config, name: &str, force: bool, json: bool) -> Result<u8, Stop> {
@@ -107,10 +107,19 @@ pub async fn nothing_runs(config: &Config, site: &Arc<Site>) -> Result<(), Stop>
         return Ok(());
     }
     let install = pinned_install(config, &site.name);
-    let take = Settle { take: true, ..Settle::default() };
-    let taken = calls(site, &runner(config))?.settle(install.as_deref(), take).await;
+    let (install, calls) = (install.as_deref(), calls(site, &runner(config))?);
+    let taken = calls.settle(install, Settle { take: true, ..Settle::default() }).await;
     let (taken, _) = taken.map_err(|failure| not_removed(&site.name, &failure))?;
+    give_back(&calls, install, taken.epoch).await;
     refuse_running(&site.name, taken.open.first())
+}
+
+/// Whoever takes a site and then does nothing with it must not keep its page loads from running events.
+async fn give_back(calls: &Calls, install: Option<&str>, epoch: i64) {
+    let what = Settle { epoch: Some(epoch), leave: true, ..Settle::default() };
+    if let Err(failure) = calls.settle(install, what).await {
+        tracing::warn!("{}", failure.sentence(&calls.site.name));
+    }
 }
 
 fn refuse_running(name: &str, open: Option<&Open>) -> Result<(), Stop> {
@@ -143,8 +152,9 @@ async fn uninstall_state(config: &Config, site: &Arc<Site>, force: bool) -> Resu
         refuse_held(name, looked.due.held)?;
     }
     let (taken, _) = calls.settle(install, Settle { take: true, ..Settle::default() }).await.map_err(stop)?;
-    if !force {
-        refuse_running(name, taken.open.first())?;
+    if let (false, Err(refusal)) = (force, refuse_running(name, taken.open.first())) {
+        give_back(&calls, install, taken.epoch).await;
+        return Err(refusal);
     }
     let what = Settle { epoch: Some(taken.epoch), uninstall: true, ..Settle::default() };
     calls.settle(install, what).await.map(|_| ()).map_err(stop)

@@ -4,16 +4,14 @@
 //! read as data, regular files only, and of a bounded size and number.
 
 use std::collections::HashMap;
-use std::fs::{self, OpenOptions};
-use std::io::Read;
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::Address;
+use crate::config::wp_content::read;
 use crate::text;
 
-const LARGEST_FILE: u64 = 1 << 20;
 const MOST_FILES: usize = 1000;
 const DEEPEST_INCLUDE: usize = 5;
 const TITLE: &str = "php-fpm: master process (";
@@ -204,18 +202,6 @@ fn plain(value: &str) -> String {
         }
     }
     value.split(';').next().unwrap_or_default().trim().to_string()
-}
-
-/// O_NONBLOCK, so that a pipe cannot hold us up.
-fn read(path: &Path) -> Option<String> {
-    let flags = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or(0);
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).ok()?;
-    if !file.metadata().ok()?.is_file() {
-        return None;
-    }
-    let mut bytes = Vec::new();
-    file.take(LARGEST_FILE).read_to_end(&mut bytes).ok()?;
-    Some(text::lossy(&bytes))
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ pub mod wp_content;
 pub use alerts::{Alert, On, Ping, To};
 pub use jobs::{Job, Missed, Overlap, Work};
 pub use sites::is_link_local;
-pub use triggers::look_up;
+pub use triggers::{account, look_up};
 pub use units::duration;
 
 use std::fs;

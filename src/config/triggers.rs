@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use reqwest::{Certificate, Url};
 use toml::Spanned;
@@ -237,17 +237,22 @@ pub(super) fn ca_file(table: &Table<'_>, folder: &Path) -> Option<CaFile> {
     }
 }
 
-/// As the machine's name services know it (passwd(5), LDAP and the like), through getent(1).
+/// Whom PHP or a job may be: never root.
 pub fn look_up(name: &str) -> Option<User> {
+    account(name).filter(|user| user.uid != 0)
+}
+
+/// Anybody, as the machine's name services know him (passwd(5), LDAP and the like), through getent(1).
+pub fn account(name: &str) -> Option<User> {
     let is_name = name.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c)) && !name.starts_with('-');
     if !is_name || name.chars().all(|c| c.is_ascii_digit()) {
         return None;
     }
-    let output = Command::new("getent").args(["passwd", name]).output().ok()?;
+    let output = Command::new("getent").args(["passwd", name]).stdin(Stdio::null()).output().ok()?;
     let line = String::from_utf8(output.stdout).ok()?;
     let mut fields = line.trim_end().split(':');
     let name = fields.next().filter(|found| *found == name)?.to_string();
-    let uid = fields.nth(1)?.parse().ok().filter(|uid| *uid != 0)?;
+    let uid = fields.nth(1)?.parse().ok()?;
     let gid = fields.next()?.parse().ok()?;
     let home = PathBuf::from(fields.nth(1)?);
     Some(User { name, uid, gid, home })

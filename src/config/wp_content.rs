@@ -137,8 +137,8 @@ fn without_comments(code: &str) -> String {
     out
 }
 
-/// O_NONBLOCK, so that a pipe cannot hold us up.
-fn read(path: &Path) -> Option<String> {
+/// The beginning of a file that others wrote, a megabyte at most. O_NONBLOCK, so that a pipe cannot hold us up.
+pub fn read(path: &Path) -> Option<String> {
     let flags = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or(0);
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path).ok()?;
     if !file.metadata().ok()?.is_file() {

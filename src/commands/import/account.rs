@@ -3,35 +3,12 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
 
 use super::web_server::address_of;
 use crate::commands::{crontab, owner};
 
-#[derive(Debug, Clone, PartialEq)]
-pub struct Account {
-    pub name: String,
-    pub uid: u32,
-    pub gid: u32,
-    pub home: PathBuf,
-}
-
-/// As the machine's name services know it, through getent(1).
-pub fn account(name: &str) -> Option<Account> {
-    let is_name = name.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c)) && !name.starts_with('-');
-    if !is_name || name.is_empty() || name.chars().all(|c| c.is_ascii_digit()) {
-        return None;
-    }
-    let output = Command::new("getent").args(["passwd", name]).stdin(Stdio::null()).output().ok()?;
-    let line = String::from_utf8(output.stdout).ok()?;
-    let mut fields = line.trim_end().split(':');
-    let name = fields.next().filter(|found| *found == name)?.to_string();
-    let uid = fields.nth(1)?.parse().ok()?;
-    let gid = fields.next()?.parse().ok()?;
-    let home = PathBuf::from(fields.nth(1)?);
-    Some(Account { name, uid, gid, home })
-}
+pub use crate::config::{User as Account, account};
 
 /// What is known of a WordPress without asking PHP.
 #[derive(Debug, Clone, PartialEq)]

@@ -6,6 +6,8 @@ mod files;
 mod inside;
 mod others;
 
+use std::process::Command;
+
 use serde_json::Value;
 
 use crate::support::Runner;
@@ -14,6 +16,16 @@ use crate::support::Runner;
 fn examined(runner: &Runner) -> Findings {
     let said = runner.cli(&["doctor", "--json"]);
     Findings::said(&said)
+}
+
+/// As root, where `script` has mounted what is meant; `before`: words in front of the command.
+fn mounted(runner: &Runner, script: &str, before: &[&str]) -> Findings {
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", script]).args(before).arg(&runner.binary);
+    let said = command.arg("--config").arg(&runner.config).args(["doctor", "--json"]).output().expect("unshare");
+    let findings = serde_json::from_slice::<Value>(&said.stdout);
+    let findings = findings.unwrap_or_else(|error| panic!("{error}: {said:?}"));
+    Findings(findings.as_array().expect("a list").clone())
 }
 
 struct Findings(Vec<Value>);

@@ -2,9 +2,8 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
-use std::process::Command;
 
-use super::{Findings, examined};
+use super::{Findings, examined, mounted};
 use crate::support::account::is_root;
 use crate::support::{Runner, Site};
 
@@ -81,11 +80,7 @@ fn a_disk_that_is_nearly_full_is_found() {
             "mount -t tmpfs -o size={size},mode=0700,uid=33,gid=33 tmpfs {} && exec \"$0\" \"$@\"",
             state.display()
         );
-        let mut command = Command::new("unshare");
-        command.args(["--mount", "sh", "-c", &script]).arg(&runner.binary);
-        let said = command.arg("--config").arg(&runner.config).args(["doctor", "--json"]).output().expect("unshare");
-        let findings: serde_json::Value = serde_json::from_slice(&said.stdout).expect("JSON");
-        Findings(findings.as_array().expect("a list").clone())
+        mounted(&runner, &script, &[])
     };
     on_a_disk_of("8m").has("fail", "disk space", "8 MB are free in ", "`df -h ");
     on_a_disk_of("100m").has("warn", "disk space", "104 MB are free in ", "make `size` in [history] smaller");

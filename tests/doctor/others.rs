@@ -1,9 +1,8 @@
 //! Who else starts events: on a machine with crontabs and units of its own, for as long as the command runs.
 
 use std::fs;
-use std::process::Command;
 
-use super::Findings;
+use super::mounted;
 use crate::support::account::is_root;
 use crate::support::{Runner, Site};
 
@@ -39,14 +38,7 @@ fn lines_of_any_crontab_and_timers_are_named_with_their_fix() {
          mkdir -p ${{pair#*:}}; mount --bind {}/${{pair%%:*}} ${{pair#*:}}; done; exec \"$0\" \"$@\"",
         machine.display()
     );
-    let doctor = |before: &[&str]| {
-        let mut command = Command::new("unshare");
-        command.args(["--mount", "sh", "-c", &script]).args(before).arg(&runner.binary);
-        let said = command.arg("--config").arg(&runner.config).args(["doctor", "--json"]).output().expect("unshare");
-        let findings = serde_json::from_slice::<serde_json::Value>(&said.stdout);
-        let findings = findings.unwrap_or_else(|error| panic!("{error}: {said:?}"));
-        Findings(findings.as_array().expect("a list").clone())
-    };
+    let doctor = |before: &[&str]| mounted(&runner, &script, before);
     let findings = doctor(&[]);
     let check = "other crons";
     findings.has("fail", check, "/etc/cron.d/wordpress:2 calls cd ", "take line 2 out of /etc/cron.d/wordpress");

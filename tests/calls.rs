@@ -52,7 +52,8 @@ fn bad_calls_write_nothing() {
         tables.iter().flat_map(|table| site.sql(&format!("CHECKSUM TABLE {table}"))).collect()
     };
     let bad = format!("v=1;site=shop;kid=0123abcd;ts=1;nonce={};sig={}", "ab".repeat(16), "cd".repeat(32));
-    let doors = ["/?wp-cron-runner=settle", "/wp-content/mu-plugins/wp-cron-runner/src/endpoint.php?wp-cron-runner=due"];
+    let doors =
+        ["/?wp-cron-runner=settle", "/wp-content/mu-plugins/wp-cron-runner/src/endpoint.php?wp-cron-runner=due"];
     let meter = Meter::of(&site, None);
     for door in doors {
         let (rows, spent) = (written(), meter.at_rest().php);

@@ -35,6 +35,9 @@ fn the_runner_and_the_journal_say_the_same_of_a_run() {
     let failed = told["runs"][0].clone();
     assert!(failed["error"]["file"].is_string() && failed["error"]["line"].is_number(), "{failed}");
     let told = plugin(&site, "report_history( array( 'hook' => 'fx_output' ) )");
+    assert_eq!(told["runs"][0]["output"], Value::Null, "a list is short: {told}");
+    let run = told["runs"][0]["run"].as_str().expect("an id");
+    let told = plugin(&site, &format!("report_history( array( 'run' => '{run}' ) )"));
     assert_eq!(told["runs"][0]["output"], "printed", "{told}");
     let summary = plugin(&site, "report_summary()");
     assert_eq!((&summary["total"]["runs"], &summary["total"]["bad"]), (&json!(2), &json!(1)), "{summary}");
@@ -123,6 +126,9 @@ fn a_hook_pauses(site: &Site) {
     assert_eq!((runs.as_array().map(Vec::len), &runs[0]["outcome"]), (Some(1), &json!("ok")), "{runs}");
     assert_eq!(site.scheduled("fx_ok"), [later], "the one with other arguments is where it was");
 
+    assert_eq!(plugin(site, "resume_hook( 'fx_nobody' )")["error"], "hook");
+    let only = format!("ask_runner( {path}, array( 'key' => '{key}' ), 10.0 )");
+    assert_eq!(plugin(site, &only)["error"], "refused", "a key of no hook is no wish to run all that is due");
     site.schedule_in(0, "fx_ok", &json!(["waits again"]));
     assert_eq!(plugin(site, "resume_hook( 'fx_ok' )"), json!(true));
     wait_for("what has waited", secs(10), || (site.ledger().ends("fx_ok").len() == 2).then_some(()));
@@ -160,6 +166,52 @@ fn a_pause_of_a_hook_ends_by_itself_and_page_loads_heed_it() {
     });
     assert_eq!(site.ledger().begins("fx_output").len(), 0, "nor by a page load");
     wait_for("a page view that starts nothing", secs(10), || site.page_cost("/").1.is_empty().then_some(()));
+}
+
+#[test]
+fn a_pause_gives_back_what_was_claimed_and_not_started() {
+    let site = Site::builder().sqlite().start();
+    let runner = Runner::builder(&site).site_line("lanes = 1").start();
+    let at = unix_now() + 2;
+    let events: Vec<(i64, &str, Value)> = (0..30).map(|number| (at, "fx_sleep", json!([0.5, number]))).collect();
+    site.schedule(&events);
+    wait_for("the first begin", secs(15), || site.ledger().begin_of("fx_sleep"));
+    assert_eq!(plugin(&site, "pause_hook( 'fx_sleep' )"), json!(true));
+    let begun = site.ledger().begins("fx_sleep").len();
+    let view = wait_for("an end of what runs", secs(15), || {
+        let view = runner.json(&["status"])["sites"][0].clone();
+        (view["running"] == json!([])).then_some(view)
+    });
+    let (now, left) = (site.ledger().begins("fx_sleep").len(), site.scheduled("fx_sleep").len());
+    assert!(now <= begun + 1 && now + left == 30, "{begun}, then {now} begun, {left} left: {view}");
+}
+
+#[test]
+fn a_copy_of_the_site_steers_nothing() {
+    let site = Site::builder().sqlite().start();
+    let runner = Runner::builder(&site).start();
+    let due = site.schedule_in(3600, "fx_ok", &json!([]));
+    site.wp(&["option", "update", "home", "http://127.0.0.1:1"]);
+    for path in ["pause", "run", "view"] {
+        let said = plugin(&site, &format!("ask_runner( '/v1/sites/shop/{path}' )"));
+        assert_eq!(said["error"], "away", "{said}");
+    }
+    assert_eq!(plugin(&site, "report_status()")["from"], "journal");
+    assert_eq!(runner.json(&["status"])["sites"][0]["paused"], false);
+    assert_eq!(site.scheduled("fx_ok"), [due]);
+}
+
+#[test]
+fn where_the_tables_are_gone_and_no_runner_is_up_page_loads_go_on() {
+    let site = Site::builder().sqlite().start();
+    let mut runner = Runner::builder(&site).start();
+    runner.stop();
+    site.sql("DROP TABLE wp_cron_runner_state");
+    site.schedule_in(0, "fx_ok", &json!([]));
+    wait_for("core's own loop", secs(20), || {
+        site.get("/");
+        site.ledger().end_of("fx_ok")
+    });
 }
 
 #[test]

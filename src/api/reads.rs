@@ -17,7 +17,7 @@ use crate::clock;
 use crate::history::sqlite::{self, Reader};
 use crate::history::summary::{Point, summary};
 use crate::history::{Deploy, Filter, RunRecord};
-use crate::outcome::{Outcome, Stop, exit};
+use crate::outcome::{Outcome, Stop, Then, exit};
 
 const MOST_RUNS: usize = 500;
 /// Of all hosts' runs a summary has the newest; each hundred cost Redis a question.
@@ -65,7 +65,7 @@ pub async fn view(shared: Shared, Path(name): Path<String>, uri: Uri, headers: H
     Ok(caller.answer(StatusCode::OK, &json!({"runner": runner, "site": site, "jobs": jobs})))
 }
 
-/// Newest first, with their output and the places of their errors.
+/// Newest first, with the places of their errors; what it printed is with the run that is asked for by its id alone.
 pub async fn history(shared: Shared, Path(name): Path<String>, uri: Uri, headers: HeaderMap, body: Bytes) -> Reply {
     let (caller, ask) = admit::<HistoryBody>(&shared, Some(&name), &uri, &headers, &body)?;
     let wrong = |what: &str, expected: &str| {
@@ -96,7 +96,11 @@ pub async fn history(shared: Shared, Path(name): Path<String>, uri: Uri, headers
         outcome,
         limit: ask.n.min(MOST_RUNS),
     };
-    Ok(answer(&caller, runs(&caller.server, &filter).await))
+    let runs = runs(&caller.server, &filter).await;
+    let without_output = |runs: Vec<RunRecord>| -> Vec<RunRecord> {
+        runs.into_iter().map(|run| RunRecord { output: None, ..run }).collect()
+    };
+    Ok(answer(&caller, runs.map(without_output)))
 }
 
 /// Numbers for charts and tables.
@@ -138,11 +142,15 @@ pub async fn runs(server: &Server, filter: &Filter) -> Result<Vec<RunRecord>, St
 }
 
 async fn find(server: &Server, site: &str, run: &str) -> Result<Option<RunRecord>, String> {
+    // What became of it the others may have decided; its output this host has in full.
+    let shared = match &server.shared {
+        Some(shared) => shared.find(run, &[site.to_string()]).await.unwrap_or_default(),
+        None => None,
+    };
     let wanted = run.to_string();
-    let found = read(server, move |reader| reader.find(&wanted)).await?;
-    let found = match (&server.shared, found) {
-        (Some(shared), None) => shared.find(run, &[site.to_string()]).await.unwrap_or_default(),
-        (_, found) => found,
+    let found = match (read(server, move |reader| reader.find(&wanted)).await?, shared) {
+        (Some(own), Some(shared)) if shared.then != Then::None => Some(RunRecord { then: shared.then, ..own }),
+        (own, shared) => own.or(shared),
     };
     Ok(found.filter(|record| record.site == site))
 }
@@ -160,12 +168,14 @@ async fn points(server: &Server, site: &str, since_ms: i64) -> Result<Vec<Point>
 }
 
 async fn deploys(server: &Server) -> Result<Vec<Deploy>, String> {
-    if let Some(shared) = &server.shared
-        && let Ok(deploys) = shared.deploys(MOST_MARKS).await
-    {
-        return Ok(deploys);
+    // This host may have been told while Redis was away.
+    let mut all = read(server, |reader| reader.deploys(MOST_MARKS)).await?;
+    if let Some(shared) = &server.shared {
+        all.extend(shared.deploys(MOST_MARKS).await.unwrap_or_default());
     }
-    read(server, |reader| reader.deploys(MOST_MARKS)).await
+    all.sort_by_key(|deploy| std::cmp::Reverse(deploy.at_ms));
+    all.dedup();
+    Ok(all)
 }
 
 async fn read<T: Send + 'static>(

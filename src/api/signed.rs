@@ -17,20 +17,18 @@ use super::door::{Caller, Reply, admit};
 use super::shared::{Server, Shared};
 use crate::clock;
 use crate::history::Deploy;
-use crate::outcome::{Failure, Stop, exit};
+use crate::outcome::{Again, Failure, Stop, exit};
 use crate::protocol::{Notice, Only};
 use crate::run_site::decide::Decision;
 use crate::scheduler::orders::{Answer, Order};
 use crate::text;
-
-/// Nobody writes a longer note.
-const LONGEST_NOTE: usize = 200;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RunBody {
     hook: Option<String>,
     key: Option<String>,
+    due_at: Option<i64>,
 }
 
 #[derive(Deserialize)]
@@ -58,7 +56,11 @@ pub async fn notice(shared: Shared, Path(name): Path<String>, uri: Uri, headers:
 
 pub async fn run(shared: Shared, Path(name): Path<String>, uri: Uri, headers: HeaderMap, body: Bytes) -> Reply {
     let (caller, body) = admit::<RunBody>(&shared, Some(&name), &uri, &headers, &body)?;
-    let only = body.hook.map(|hook| Only { hook, key: body.key });
+    if body.hook.is_none() && (body.key.is_some() || body.due_at.is_some()) {
+        let stop = Stop::new(exit::USAGE, "`key` and `due_at` say which events of a hook, and no hook was named");
+        return Err(caller.refuse(StatusCode::BAD_REQUEST, &stop.expected("`hook` as well")));
+    }
+    let only = body.hook.map(|hook| Only { hook, key: body.key, due_at: body.due_at });
     Ok(order(&caller, |answer| Order::Run { site: caller.name.clone(), only, answer }).await)
 }
 
@@ -102,11 +104,17 @@ pub async fn decide(
 pub async fn deploy(shared: Shared, uri: Uri, headers: HeaderMap, body: Bytes) -> Reply {
     let (caller, body) = admit::<DeployBody>(&shared, Some(""), &uri, &headers, &body)?;
     let server = &caller.server;
-    let note = text::safe_cut(&body.note, LONGEST_NOTE);
+    let note = text::safe_cut(&body.note, Deploy::LONGEST_NOTE);
     let deploy = Deploy { at_ms: clock::now_ms(), note, host: server.runner.name.clone() };
     let Some(history) = server.history.upgrade() else { return Err(caller.stopping()) };
     history.mark(deploy.clone());
-    history.written().await;
+    if let Err(trouble) = history.written_soon().await {
+        let stop = Stop::new(exit::LATER, "the deployment is not marked yet").found(trouble).again(Again::Useless);
+        return Err(caller.refuse(
+            StatusCode::SERVICE_UNAVAILABLE,
+            &stop.next("it is written by itself once there is room in the state directory"),
+        ));
+    }
     tracing::info!("deployment: {}", deploy.note);
     let trouble = match &server.shared {
         Some(shared) => shared.mark_deploy(&deploy).await.err().map(|trouble| trouble.to_string()),

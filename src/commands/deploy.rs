@@ -11,14 +11,12 @@ use crate::config::Config;
 use crate::history::Deploy;
 use crate::text;
 
-const LONGEST_NOTE: usize = 200;
-
 /// Through the runner where one is up; else into its state directory, and to Redis where the hosts share one.
 pub async fn deploy(config: &Config, note: &str, json: bool) -> Result<u8, Stop> {
-    if note.trim().is_empty() || note.len() > LONGEST_NOTE {
+    if note.trim().is_empty() || note.len() > Deploy::LONGEST_NOTE {
         return Err(Stop::new(exit::USAGE, "this is no note")
             .found(format!("\"{}\"", text::safe_cut(note, 80)))
-            .expected(format!("what was deployed, in 1 to {LONGEST_NOTE} bytes"))
+            .expected(format!("what was deployed, in 1 to {} bytes", Deploy::LONGEST_NOTE))
             .next("such as `wp-cron-runner deploy \"shop 4.2\"`"));
     }
     let answer = match client::post(config, "", "/v1/deploy", &json!({"note": note})).await? {
@@ -39,7 +37,7 @@ pub async fn deploy(config: &Config, note: &str, json: bool) -> Result<u8, Stop>
 
 async fn without_runner(config: &Config, note: &str) -> Result<Value, Stop> {
     let deploy = Deploy { at_ms: clock::now_ms(), note: text::safe(note), host: config.runner.name.clone() };
-    write_as_runner(config, |history| history.mark(deploy.clone()))?;
+    write_as_runner(config, |history| history.mark(deploy.clone())).await?;
     let trouble = match Peers::of(config) {
         Some(peers) => peers.history.mark_deploy(&deploy).await.err().map(|trouble| trouble.to_string()),
         None => None,

@@ -1,16 +1,19 @@
 //! Did anything change since then? Two stretches of the history beside each other, hook by hook.
 //!
-//! A difference counts where it is too large to be chance and large enough to matter. Failures: the two-proportion z-test.
-//! Lateness and durations: the rank-sum test of Mann and Whitney, which asks nothing of how they are distributed.
+//! A difference counts where it is too large to be chance and large enough to matter. Failures: Fisher's exact test, which is right for
+//! few runs too. Lateness and durations: the rank-sum test of Mann and Whitney, which asks nothing of how they are distributed. A
+//! site as a whole has changed where one of its hooks or jobs has: which of them run differs from hour to hour.
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use super::summary::{Figures, Point};
+use super::summary::{Figures, Point, Quantiles};
+use crate::outcome::Outcome;
 
-/// Standard deviations; chance does as much once in three hundred comparisons.
+/// Standard deviations, and how often chance alone goes as far on one side.
 const FAR: f64 = 3.0;
+const RARE: f64 = 0.00135;
 /// With fewer runs on a side nobody knows what is usual.
 const FEW: usize = 5;
 /// A middle that moved by less matters to nobody: a fifth of what it was, and so many milliseconds.
@@ -22,14 +25,14 @@ const DAY_MS: i64 = 86_400_000;
 /// A longer time before says less about now.
 const WEEK_MS: i64 = 7 * DAY_MS;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Change {
-    Worse,
-    Better,
-    Same,
     /// Too few runs to tell.
     Unknown,
+    Same,
+    Better,
+    Worse,
 }
 
 impl Change {
@@ -57,8 +60,9 @@ pub struct Compared {
 }
 
 impl Compared {
-    pub fn has_changed(&self) -> bool {
-        [self.failures, self.lateness, self.durations].iter().any(|one| matches!(one, Change::Worse | Change::Better))
+    /// One of its three.
+    pub fn is(&self, change: Change) -> bool {
+        [self.failures, self.lateness, self.durations].contains(&change)
     }
 }
 
@@ -67,28 +71,27 @@ pub fn begin_of_before(mark_ms: i64, now_ms: i64) -> i64 {
     mark_ms - (now_ms - mark_ms).clamp(DAY_MS, WEEK_MS)
 }
 
-/// Each site as a whole, and below it each hook and job that has changed.
+/// Each site as a whole, and below it each hook and job that has changed. Runs that were never started say nothing.
 pub fn compare(points: &[Point], mark_ms: i64, now_ms: i64) -> Vec<Compared> {
     let begin = begin_of_before(mark_ms, now_ms);
     let mut sites: BTreeMap<&str, BTreeMap<Subject, Sides>> = BTreeMap::new();
-    for point in points.iter().filter(|point| point.ended_ms >= begin) {
-        let site = sites.entry(&point.site).or_default();
-        for subject in [None, Some((point.hook.as_str(), point.job.as_deref()))] {
-            let sides = site.entry(subject).or_default();
-            let side = if point.ended_ms < mark_ms { &mut sides.before } else { &mut sides.after };
-            side.push(point);
-        }
+    for point in points.iter().filter(|point| point.ended_ms >= begin && point.outcome != Outcome::Skipped) {
+        let sides = sites.entry(&point.site).or_default().entry((&point.hook, point.job.as_deref())).or_default();
+        let side = if point.ended_ms < mark_ms { &mut sides.before } else { &mut sides.after };
+        side.push(point);
     }
     let mut all = Vec::new();
     for (site, subjects) in sites {
-        let compared = subjects.into_iter().map(|(subject, sides)| compared(site, subject, &sides));
-        all.extend(compared.filter(|one| (one.hook.is_none() && one.job.is_none()) || one.has_changed()));
+        let parts: Vec<Compared> = subjects.iter().map(|(subject, sides)| compared(site, *subject, sides)).collect();
+        // Jobs that belong to no site have nothing in common.
+        all.extend((!site.is_empty()).then(|| whole(site, &parts, subjects.values())));
+        all.extend(parts.into_iter().filter(|one| one.is(Change::Worse) || one.is(Change::Better)));
     }
     all
 }
 
-/// Hook and job; None for the site, which comes first.
-type Subject<'a> = Option<(&'a str, Option<&'a str>)>;
+/// Hook and job.
+type Subject<'a> = (&'a str, Option<&'a str>);
 
 #[derive(Default)]
 struct Sides<'a> {
@@ -96,65 +99,97 @@ struct Sides<'a> {
     after: Vec<&'a Point>,
 }
 
-fn compared(site: &str, subject: Subject, sides: &Sides) -> Compared {
+fn whole<'a>(site: &str, parts: &[Compared], sides: impl Iterator<Item = &'a Sides<'a>>) -> Compared {
+    let (mut before, mut after) = (Vec::new(), Vec::new());
+    for one in sides {
+        before.extend_from_slice(&one.before);
+        after.extend_from_slice(&one.after);
+    }
+    let most = |of: fn(&Compared) -> Change| parts.iter().map(of).max().unwrap_or(Change::Unknown);
+    Compared {
+        site: site.to_string(),
+        hook: None,
+        job: None,
+        before: Figures::of(&before),
+        after: Figures::of(&after),
+        failures: most(|one| one.failures),
+        lateness: most(|one| one.lateness),
+        durations: most(|one| one.durations),
+    }
+}
+
+fn compared(site: &str, (hook, job): Subject, sides: &Sides) -> Compared {
     let (before, after) = (Figures::of(&sides.before), Figures::of(&sides.after));
-    let values = |of: fn(&Point) -> Option<i64>| -> (Vec<i64>, Vec<i64>) {
-        (
-            sides.before.iter().filter_map(|one| of(one)).collect(),
-            sides.after.iter().filter_map(|one| of(one)).collect(),
-        )
+    let far = |of: fn(&Point) -> Option<i64>| {
+        let values = |points: &[&Point]| -> Vec<i64> { points.iter().filter_map(|one| of(one)).collect() };
+        let (before, after) = (values(&sides.before), values(&sides.after));
+        (before.len() >= FEW && after.len() >= FEW).then(|| deviations(&before, &after))
     };
     Compared {
         site: site.to_string(),
-        hook: subject.filter(|(_, job)| job.is_none()).map(|(hook, _)| hook.to_string()),
-        job: subject.and_then(|(_, job)| job).map(str::to_string),
+        hook: job.is_none().then(|| hook.to_string()),
+        job: job.map(str::to_string),
         failures: failures(&before, &after),
-        lateness: moved(values(Point::late), LATER_MS),
-        durations: moved(values(|one| one.ms), LONGER_MS),
+        lateness: moved(far(Point::late), before.lateness_ms, after.lateness_ms, LATER_MS),
+        durations: moved(far(|one| one.ms), before.ms, after.ms, LONGER_MS),
         before,
         after,
     }
 }
 
-#[allow(clippy::cast_precision_loss, reason = "nobody counts 2^52 runs")]
 fn failures(before: &Figures, after: &Figures) -> Change {
     if before.runs < FEW || after.runs == 0 {
         return Change::Unknown;
     }
-    let (n, m) = (before.runs as f64, after.runs as f64);
-    let (p, q) = (before.bad as f64 / n, after.bad as f64 / m);
-    let pooled = (before.bad + after.bad) as f64 / (n + m);
-    let deviation = (pooled * (1.0 - pooled) * (1.0 / n + 1.0 / m)).sqrt();
-    match q - p {
-        _ if deviation == 0.0 => Change::Same,
-        more if more / deviation >= FAR => Change::Worse,
-        less if less / deviation <= -FAR => Change::Better,
-        // A single run says little good, and enough bad.
-        _ if after.runs < FEW => Change::Unknown,
-        _ => Change::Same,
+    let well = |figures: &Figures| figures.runs - figures.bad;
+    if at_least(before.runs, before.bad, after.runs, after.bad) < RARE {
+        Change::Worse
+    } else if at_least(before.runs, well(before), after.runs, well(after)) < RARE {
+        Change::Better
+    } else if after.runs < FEW {
+        // A few runs can say something bad, and never that all is well.
+        Change::Unknown
+    } else {
+        Change::Same
     }
 }
 
-/// `least_ms`: by so much the middle has to move to matter.
-#[allow(clippy::cast_precision_loss, reason = "milliseconds of runs, and how many")]
-fn moved((before, after): (Vec<i64>, Vec<i64>), least_ms: f64) -> Change {
-    if before.len() < FEW || after.len() < FEW {
-        return Change::Unknown;
+/// Of `n` runs before and `m` since, `a` and `b` were of a kind: how often would chance put so many of them, or more, among those
+/// since? Fisher's exact test, one-sided: the tail of the hypergeometric distribution.
+#[allow(clippy::cast_precision_loss, reason = "nobody counts 2^52 runs")]
+fn at_least(n: usize, a: usize, m: usize, b: usize) -> f64 {
+    let kind = a + b;
+    let ln_choose = |of: usize, some: usize| ln_factorial(of) - ln_factorial(some) - ln_factorial(of - some);
+    let mut term = (ln_choose(m, b) + ln_choose(n, a) - ln_choose(n + m, kind)).exp();
+    let mut sum = term;
+    for k in b..m.min(kind) {
+        let (k, n, m, kind) = (k as f64, n as f64, m as f64, kind as f64);
+        term *= (m - k) * (kind - k) / ((k + 1.0) * (n - kind + k + 1.0));
+        sum += term;
     }
-    let (old, new) = (middle(&before), middle(&after));
-    let far = deviations(&before, &after);
+    sum
+}
+
+/// Exact for what is small, by Stirling's series for the rest: right to ten places.
+#[allow(clippy::cast_precision_loss, reason = "nobody counts 2^52 runs")]
+fn ln_factorial(n: usize) -> f64 {
+    if n < 32 {
+        return (2..=n).map(|i| (i as f64).ln()).sum();
+    }
+    let x = n as f64;
+    x * x.ln() - x + 0.5 * (std::f64::consts::TAU * x).ln() + 1.0 / (12.0 * x) - 1.0 / (360.0 * x.powi(3))
+}
+
+/// `far`: by how many deviations the values since rank above those before; `least_ms`: by so much the middle has to move to matter.
+#[allow(clippy::cast_precision_loss, reason = "milliseconds of a run")]
+fn moved(far: Option<f64>, before: Option<Quantiles>, after: Option<Quantiles>, least_ms: f64) -> Change {
+    let (Some(far), Some(before), Some(after)) = (far, before, after) else { return Change::Unknown };
+    let (old, new) = (before.p50 as f64, after.p50 as f64);
     match new - old {
         more if far >= FAR && more >= least_ms && new >= old * RATIO => Change::Worse,
         less if far <= -FAR && -less >= least_ms && old >= new * RATIO => Change::Better,
         _ => Change::Same,
     }
-}
-
-#[allow(clippy::cast_precision_loss, reason = "milliseconds of a run")]
-fn middle(values: &[i64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_unstable();
-    sorted.get(sorted.len() / 2).copied().unwrap_or(0) as f64
 }
 
 /// By how many standard deviations the later values rank above the earlier ones; ties share their rank.
@@ -245,9 +280,34 @@ mod tests {
         let few = [runs("a", MARK - 9_000, 4, 20, 30, 0), runs("a", MARK, 4, 20, 30, 4)];
         assert_eq!(changes(&few), [(None, Change::Unknown, Change::Unknown, Change::Unknown)]);
         let one = [runs("a", MARK - 9_000, 24, 20, 30, 0), runs("a", MARK, 1, 20, 30, 1)];
-        assert_eq!(changes(&one)[0].1, Change::Worse);
-        let well = [runs("a", MARK - 9_000, 24, 20, 30, 0), runs("a", MARK, 1, 20, 30, 0)];
+        assert_eq!(changes(&one)[0].1, Change::Unknown, "once in twenty-five it is chance");
+        let three = [runs("a", MARK - 9_000, 24, 20, 30, 0), runs("a", MARK, 3, 20, 30, 3)];
+        assert_eq!(changes(&three)[0].1, Change::Worse);
+        let well = [runs("a", MARK - 9_000, 24, 20, 30, 0), runs("a", MARK, 9, 20, 30, 0)];
         assert_eq!(changes(&well)[0].1, Change::Same, "none before and none since");
+    }
+
+    #[test]
+    fn the_exact_test_is_exact() {
+        // By hand: 1 of 25 of a kind, one since: 1/25. Three of three: 1 over 27 choose 3.
+        assert!((at_least(24, 0, 1, 1) - 0.04).abs() < 1e-12);
+        assert!((at_least(24, 0, 3, 3) - 1.0 / 2925.0).abs() < 1e-12);
+        // R: phyper(0, 8, 1000, 11, lower.tail = FALSE) of 1 of 8 since, 10 of 1000 before.
+        assert!((at_least(1000, 10, 8, 1) - 0.084_2).abs() < 1e-3, "{}", at_least(1000, 10, 8, 1));
+        assert!((at_least(5, 2, 5, 0) - 1.0).abs() < 1e-9, "all of it");
+        let direct: f64 = (2..=100).map(|i| f64::from(i).ln()).sum();
+        assert!((ln_factorial(100) - direct).abs() < 1e-10);
+    }
+
+    #[test]
+    fn which_hooks_run_at_which_hour_is_no_change() {
+        let points = [
+            runs("nightly", MARK - 9_000, 200, 20, 30, 40),
+            runs("daily", MARK - 9_000, 1440, 20, 30, 0),
+            runs("nightly", MARK, 200, 20, 30, 40),
+            runs("daily", MARK, 10, 20, 30, 0),
+        ];
+        assert_eq!(changes(&points), [(None, Change::Same, Change::Same, Change::Same)]);
     }
 
     #[test]

@@ -160,6 +160,11 @@ pub struct Deploy {
     pub host: String,
 }
 
+impl Deploy {
+    /// Bytes of a note.
+    pub const LONGEST_NOTE: usize = 200;
+}
+
 fn seconds<S: Serializer>(seconds: &i64, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&clock::rfc3339(seconds.saturating_mul(1000)))
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::RunRecord;
 use crate::outcome::Outcome;
@@ -47,7 +47,7 @@ impl Point {
 }
 
 /// The middle, the 95th percentile and the most, by the nearest rank; milliseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Quantiles {
     pub p50: i64,
     pub p95: i64,
@@ -63,7 +63,7 @@ impl Quantiles {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Figures {
     pub runs: usize,
     /// Neither ok nor skipped.
@@ -103,34 +103,28 @@ pub struct Bucket {
 
 #[derive(Debug, Serialize)]
 pub struct OfHook {
-    #[serde(skip_serializing_if = "str::is_empty")]
     pub hook: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub job: Option<String>,
     #[serde(flatten)]
     pub figures: Figures,
 }
 
-/// Of the runs that ended from `since_ms` until before `until_ms`.
+/// Of the runs of one site's events that ended from `since_ms` until before `until_ms`.
 pub fn summary(points: &[Point], since_ms: i64, until_ms: i64) -> Summary {
     let width_ms = ((until_ms - since_ms) / PARTS).max(1);
     let points: Vec<&Point> = points.iter().filter(|one| (since_ms..until_ms).contains(&one.ended_ms)).collect();
     let mut parts: BTreeMap<i64, Vec<&Point>> = (0..PARTS).map(|part| (part, Vec::new())).collect();
-    let mut hooks: BTreeMap<(&str, Option<&str>), Vec<&Point>> = BTreeMap::new();
+    let mut hooks: BTreeMap<&str, Vec<&Point>> = BTreeMap::new();
     for point in &points {
         let part = ((point.ended_ms - since_ms) / width_ms).min(PARTS - 1);
         parts.entry(part).or_default().push(point);
-        hooks.entry((&point.hook, point.job.as_deref())).or_default().push(point);
+        hooks.entry(&point.hook).or_default().push(point);
     }
     let bucket = |(part, points): (i64, Vec<&Point>)| Bucket {
         at_ms: since_ms + part * width_ms,
         figures: Figures::of(&points),
     };
-    let of_hook = |((hook, job), points): ((&str, Option<&str>), Vec<&Point>)| OfHook {
-        hook: hook.to_string(),
-        job: job.map(str::to_string),
-        figures: Figures::of(&points),
-    };
+    let of_hook =
+        |(hook, points): (&str, Vec<&Point>)| OfHook { hook: hook.to_string(), figures: Figures::of(&points) };
     Summary {
         since_ms,
         until_ms,

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Busy;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Call {
     Due,
@@ -75,6 +77,17 @@ pub struct Only {
     /// Of those only the ones with these arguments: WordPress's key of an event, a hash of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
+    /// And of those only the one of this time, unix seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due_at: Option<i64>,
+}
+
+impl Only {
+    pub fn covers(&self, busy: &Busy) -> bool {
+        self.hook == busy.hook
+            && self.key.as_ref().is_none_or(|key| *key == busy.key)
+            && self.due_at.is_none_or(|at| Some(at) == busy.due_at)
+    }
 }
 
 /// For `inspect` and `end`.

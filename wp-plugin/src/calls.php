@@ -27,6 +27,7 @@ const FIELDS = array(
 	'trigger'   => 'text',
 	'hook'      => 'text',
 	'key'       => 'text',
+	'due_at'    => 'a whole number',
 	'run'       => 'a run id',
 	'take'      => 'true or false',
 	'grace_s'   => 'a whole number',
@@ -292,11 +293,14 @@ function prepare_site(): void {
 function decide( Connection $db, Locks $locks, array $ask, string $id ): array {
 	if ( isset( $ask['requeue'] ) ) {
 		$row = requeue( $db, $locks, (string) $ask['requeue'] );
+		note_held( $db );
 		notice_earlier( time() ); // Who asked is not always who looks after the site.
 		return array( 'requeued' => report_row( $row ) );
 	}
 	if ( isset( $ask['drop'] ) ) {
-		return array( 'dropped' => report_row( drop_run( $db, (string) $ask['drop'] ) ) );
+		$row = drop_run( $db, (string) $ask['drop'] );
+		note_held( $db );
+		return array( 'dropped' => report_row( $row ) );
 	}
 	if ( ! empty( $ask['restore'] ) ) {
 		$restored = restore_cron( $db, $locks );
@@ -398,6 +402,7 @@ function answer_run( Frames $frames, array $ask, string $nonce ): void {
 	$batch->policies = (array) ( $ask['policies'] ?? array() );
 	$batch->hook     = isset( $ask['hook'] ) ? (string) $ask['hook'] : null;
 	$batch->key      = isset( $ask['key'] ) ? (string) $ask['key'] : null;
+	$batch->due_at   = isset( $ask['due_at'] ) ? (int) $ask['due_at'] : null;
 	$batch->longest  = max( 1, (int) ( $ask['longest_s'] ?? 600 ) );
 	( new Execution( $batch, $frames ) )->work( (int) ( $ask['budget_ms'] ?? 60000 ) );
 	prune_hourly( $db );

@@ -90,6 +90,12 @@ final class Batch {
 	 */
 	public $key = null;
 	/**
+	 * And of those only the one of this time.
+	 *
+	 * @var int|null
+	 */
+	public $due_at = null;
+	/**
 	 * The event lock that is held, or ''.
 	 *
 	 * @var string
@@ -200,7 +206,7 @@ function claim( Batch $batch ): array {
 	$cron   = events_in( read_cron( $batch->db ) );
 	$paused = paused_hooks( $batch->db );
 	// Who names a hook gets it run, paused or not: somebody waits for it.
-	$want = null === $batch->hook ? due_events( $cron, $now, $paused ) : events_of( $cron, $batch->hook, $batch->key );
+	$want = null === $batch->hook ? due_events( $cron, $now, $paused ) : events_of( $cron, $batch->hook, $batch->key, $batch->due_at );
 	if ( null !== $batch->hook && ! $want ) {
 		throw new Refused( 404, 'E_HOOK', array( 'message' => $batch->hook ) );
 	}

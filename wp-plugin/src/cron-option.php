@@ -155,11 +155,12 @@ function due_events( array $cron, int $now, array $paused = array() ): array {
 /**
  * The events of one hook, due or not, oldest first. The hook as it is printed: the runner has no other name for it.
  *
- * @param string|null $key Only those with these arguments.
+ * @param string|null $key    Only those with these arguments.
+ * @param int|null    $due_at Only the one of this time.
  */
-function events_of( array $cron, string $hook, ?string $key = null ): array {
-	$of_hook = static function ( array $one ) use ( $hook, $key ): bool {
-		return printable( $one[1] ) === $hook && ( null === $key || $one[2] === $key );
+function events_of( array $cron, string $hook, ?string $key = null, ?int $due_at = null ): array {
+	$of_hook = static function ( array $one ) use ( $hook, $key, $due_at ): bool {
+		return printable( $one[1] ) === $hook && ( null === $key || $one[2] === $key ) && ( null === $due_at || $one[0] === $due_at );
 	};
 	return array_values( array_filter( due_events( $cron, PHP_INT_MAX ), $of_hook ) );
 }

@@ -165,6 +165,20 @@ function set_state( Connection $db, string $name, array $value ): void {
 }
 
 /**
+ * Makes one value of the state table, unless there is one.
+ */
+function make_state( Connection $db, string $name, array $value ): void {
+	$have = 'SELECT 1 FROM ' . state_table() . ' WHERE blog = ? AND name = ?';
+	try {
+		$db->write( 'INSERT INTO ' . state_table() . ' (blog, name, value, updated_ms) VALUES (?, ?, ?, ?)', array( get_current_blog_id(), $name, (string) wp_json_encode( $value ), now_ms() ) );
+	} catch ( Database_Error $e ) {
+		if ( null === $db->value( $have, array( get_current_blog_id(), $name ) ) ) {
+			throw $e;
+		}
+	}
+}
+
+/**
  * Writes one value of the state table, if it still is what was read.
  */
 function replace_state( Connection $db, string $name, array $from, array $to ): bool {
@@ -235,6 +249,16 @@ function open_rows( Connection $db ): array {
  */
 function held_runs( Connection $db ): int {
 	return (int) $db->value( 'SELECT COUNT(*) FROM ' . journal_table() . " WHERE blog = ? AND state IN ('timed_out','interrupted') AND `then` = 'held'", array( get_current_blog_id() ) );
+}
+
+/**
+ * Notes for the dashboard how many they are.
+ */
+function note_held( Connection $db ): void {
+	$held = held_runs( $db );
+	if ( (int) ( settings_in_row( page_connection() )['held'] ?? 0 ) !== $held ) {
+		save_settings( array( 'held' => $held ) );
+	}
 }
 
 /**

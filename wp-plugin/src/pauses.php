@@ -40,10 +40,26 @@ function pause_hook( string $hook, ?int $until_ms = null ) {
 	if ( null !== $until_ms && $until_ms <= now_ms() ) {
 		return new \WP_Error( 'until', __( 'The end of the pause is not ahead; nothing was changed.', 'wp-cron-runner' ) );
 	}
-	return change_pauses(
+	$done = change_pauses(
 		static function ( array $paused ) use ( $hook, $until_ms ): array {
 			$paused[ printable( $hook ) ] = array( 'until_ms' => $until_ms );
 			return $paused;
+		}
+	);
+	return is_wp_error( $done ) ? $done : give_claimed_back( $hook );
+}
+
+/**
+ * What was claimed before the pause and waits for its turn goes back: a long batch would start it all the same.
+ *
+ * @return true|\WP_Error
+ */
+function give_claimed_back( string $hook ) {
+	require_once __DIR__ . '/runner.php';
+	return with_option(
+		static function ( Connection $db, Locks $locks ) use ( $hook ): void {
+			$rows = $db->rows( 'SELECT ' . FULL_COLUMNS . ' FROM ' . journal_table() . " WHERE blog = ? AND state = 'claimed' AND hook = ?", array( get_current_blog_id(), $hook ) );
+			give_back( $db, $locks, $rows );
 		}
 	);
 }
@@ -54,12 +70,16 @@ function pause_hook( string $hook, ?int $until_ms = null ) {
  * @return true|\WP_Error
  */
 function resume_hook( string $hook ) {
-	return change_pauses(
-		static function ( array $paused ) use ( $hook ): array {
+	$was  = false;
+	$done = change_pauses(
+		static function ( array $paused ) use ( $hook, &$was ): array {
+			$was = isset( $paused[ printable( $hook ) ] );
 			unset( $paused[ printable( $hook ) ] );
 			return $paused;
 		}
 	);
+	/* translators: %s: a hook. */
+	return $was || is_wp_error( $done ) ? $done : new \WP_Error( 'hook', sprintf( __( '%s is not paused; nothing was changed.', 'wp-cron-runner' ), visible( $hook ) ) );
 }
 
 /**
@@ -76,8 +96,8 @@ function change_pauses( callable $change ) {
 		for ( $try = 0; $try < 5; $try++ ) {
 			$before = get_state( $db, 'paused' );
 			if ( null === $before ) {
-				set_state( $db, 'paused', array() );
-				$before = array();
+				make_state( $db, 'paused', array() );
+				continue;
 			}
 			$after = unexpired( $change( $before ) );
 			if ( $after === $before || replace_state( $db, 'paused', $before, $after ) ) {

@@ -12,7 +12,7 @@ namespace WP_Cron_Runner;
 require_once __DIR__ . '/runner.php';
 require_once __DIR__ . '/pauses.php';
 
-/** So many runs of the journal make a summary at most; the runner has no such limit. */
+/** So many runs of the journal make a summary at most. */
 const SUMMARY_ROWS = 20000;
 
 /**
@@ -27,22 +27,39 @@ function runner_or_journal( string $what, array $body, callable $journal ): arra
 	if ( ! is_wp_error( $answer ) ) {
 		return array( 'from' => 'runner', 'why' => null, 'answer' => $answer );
 	}
-	$away   = $answer;
+	$why    = $answer->get_error_message();
+	$away   = 'refused' === $answer->get_error_code() ? null : $answer;
 	$answer = array();
 	if ( has_tables() ) {
 		try {
 			$answer = $journal();
 		} catch ( Database_Error $e ) {
-			$away->add( 'journal', $e->getMessage() );
+			$why .= ' ' . database_words( $e );
 		}
 	}
-	return array( 'from' => 'journal', 'why' => implode( ' ', $away->get_error_messages() ), 'answer' => $answer );
+	return array( 'from' => 'journal', 'why' => visible( $why, 1000 ), 'answer' => $answer );
+}
+
+/**
+ * What a database says, for people: the drop-in for SQLite says it in HTML, with the query and where it was made.
+ */
+function database_words( Database_Error $e ): string {
+	return visible( trim( (string) preg_replace( '/\s+/', ' ', wp_strip_all_tags( $e->getMessage() ) ) ), 300 );
 }
 
 /**
  * The runner, this site, and its jobs: from, why, runner, site, jobs.
  */
 function report_status(): array {
+	static $status = null;
+	$status        = $status ?? status_now();
+	return $status;
+}
+
+/**
+ * The same, asked anew.
+ */
+function status_now(): array {
 	$said   = runner_or_journal( 'view', array(), __NAMESPACE__ . '\site_in_journal' );
 	$none   = array( 'runner' => null, 'site' => array( 'state' => 'no runner', 'running' => array(), 'open' => array(), 'paused_hooks' => array() ), 'jobs' => array() );
 	$status = array( 'from' => $said['from'], 'why' => $said['why'] ) + $said['answer'] + $none;
@@ -52,7 +69,7 @@ function report_status(): array {
 			$status['site']['held']         = held_runs( page_connection() );
 			$status['site']['paused_hooks'] = array_map( 'strval', array_keys( paused_hooks( page_connection() ) ) );
 		} catch ( Database_Error $e ) {
-			$status['why'] = $e->getMessage();
+			$status['why'] = database_words( $e );
 		}
 	}
 	return $status;
@@ -152,6 +169,15 @@ function run_of_row( array $row ): array {
  * Numbers of the last hours: from, why, since_ms, until_ms, width_ms, buckets, marks, total, hooks.
  */
 function report_summary( int $hours = 24 ): array {
+	static $known = array();
+	$known[ $hours ] = $known[ $hours ] ?? summary_now( $hours );
+	return $known[ $hours ];
+}
+
+/**
+ * The same, asked anew.
+ */
+function summary_now( int $hours ): array {
 	$since = now_ms() - $hours * HOUR_IN_SECONDS * 1000;
 	$said  = runner_or_journal(
 		'summary',
@@ -234,9 +260,12 @@ function quantiles( array $values ): ?array {
 function report_events( array $filter = array() ): array {
 	$db = page_connection();
 	try {
-		$cron = events_in( read_cron( $db ) );
+		$cron   = events_in( read_cron( $db ) );
+		$paused = paused_hooks( $db );
 	} catch ( Corrupt_Cron $e ) {
 		return array( 'total' => 0, 'error' => $e->getMessage(), 'events' => array() );
+	} catch ( Database_Error $e ) {
+		return array( 'total' => 0, 'error' => database_words( $e ), 'events' => array() );
 	}
 	$search = (string) ( $filter['search'] ?? '' );
 	$found  = due_events( $cron, PHP_INT_MAX );
@@ -248,7 +277,6 @@ function report_events( array $filter = array() ): array {
 			}
 		);
 	}
-	$paused = paused_hooks( $db );
 	$events = array();
 	foreach ( array_slice( $found, max( 0, (int) ( $filter['offset'] ?? 0 ) ), max( 1, (int) ( $filter['n'] ?? 50 ) ) ) as list( $timestamp, $hook, $key, $event ) ) {
 		$events[] = array(
@@ -267,6 +295,10 @@ function report_events( array $filter = array() ): array {
 /**
  * Unix milliseconds as the runner writes a time.
  */
-function rfc3339( ?int $ms ): ?string {
-	return null === $ms ? null : gmdate( 'Y-m-d\TH:i:s', intdiv( $ms, 1000 ) ) . ( $ms % 1000 ? sprintf( '.%03dZ', $ms % 1000 ) : 'Z' );
+function rfc3339( ?float $ms ): ?string {
+	if ( null === $ms ) {
+		return null;
+	}
+	$ms = (int) max( 0, min( 253402300799999, $ms ) ); // Years of four digits: anybody can schedule anything.
+	return gmdate( 'Y-m-d\TH:i:s', intdiv( $ms, 1000 ) ) . ( $ms % 1000 ? sprintf( '.%03dZ', $ms % 1000 ) : 'Z' );
 }

@@ -9,8 +9,8 @@
 
 namespace WP_Cron_Runner;
 
-/** Bytes of an answer that are read: a thousand runs with their output may be that long. */
-const LONGEST_ANSWER = 67108864;
+/** Bytes of an answer that are read. */
+const LONGEST_ANSWER = 16777216;
 
 /**
  * Asks the runner that looks after this site.
@@ -22,6 +22,10 @@ const LONGEST_ANSWER = 67108864;
  */
 function ask_runner( string $path, array $body = array(), float $seconds = 3.0 ) {
 	$listen = (string) ( settings()['listen'] ?? '' );
+	if ( isset( settings()['install'] ) && ! is_original() ) {
+		// It has the key and the address of the site that it is a copy of, and steers nothing there.
+		return new \WP_Error( 'away', __( 'This is a copy of a site that a runner looks after, or its address has changed: the runner is not asked.', 'wp-cron-runner' ) );
+	}
 	if ( '' === $listen || ! keys() ) {
 		return new \WP_Error( 'away', __( 'No runner has taken over this site yet.', 'wp-cron-runner' ) );
 	}
@@ -120,11 +124,7 @@ function decide_run( string $run, string $decision ) {
 	if ( is_wp_error( $answer ) && in_array( $answer->get_error_code(), array( 'away', 'stranger' ), true ) ) {
 		$answer = decide_here( $run, $decision );
 	}
-	if ( ! is_wp_error( $answer ) ) {
-		save_settings( array( 'held' => held_runs( page_connection() ) ) );
-		return true;
-	}
-	return $answer;
+	return is_wp_error( $answer ) ? $answer : true;
 }
 
 /**
@@ -140,6 +140,7 @@ function decide_here( string $run, string $decision ) {
 			} else {
 				drop_run( $db, $run );
 			}
+			note_held( $db );
 		}
 	);
 }

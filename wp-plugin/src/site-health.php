@@ -17,6 +17,9 @@ const LATE_S = 10;
  * The tests, in place of core's `scheduled_events` (WP_Site_Health::get_tests()).
  */
 function own_tests( array $tests ): array {
+	if ( is_multisite() && ! is_main_site() && ! isset( settings()['install'] ) ) {
+		return $tests; // Of a network a runner may look after some blogs, and page loads after the others.
+	}
 	$own = array( 'cron_runner_alive' => array( __( 'Cron runner', 'wp-cron-runner' ), 'test_alive' ) );
 	if ( runner_is_alive() ) {
 		unset( $tests['direct']['scheduled_events'] );
@@ -76,11 +79,15 @@ function test_alive(): array {
 	if ( 'runner' !== $status['from'] ) {
 		return health( $test, 'recommended', __( 'The cron runner does not answer', 'wp-cron-runner' ), $status['why'] . ' ' . __( 'It calls this site all the same: events are started. Its answers are missed by this page alone.', 'wp-cron-runner' ) );
 	}
+	$state   = (string) $status['site']['state'];
 	$message = visible( (string) ( $status['site']['message'] ?? '' ), 1000 );
-	if ( ! in_array( $status['site']['state'], array( 'ok', 'paused' ), true ) ) {
-		return health( $test, 'critical', __( 'The cron runner cannot look after this site', 'wp-cron-runner' ), '' === $message ? (string) $status['site']['state'] : $message );
+	if ( in_array( $state, array( 'misconfigured', 'unreachable', 'error' ), true ) ) {
+		return health( $test, 'critical', __( 'The cron runner cannot look after this site', 'wp-cron-runner' ), '' === $message ? $state : $message );
 	}
-	if ( 'paused' === $status['site']['state'] ) {
+	if ( '' !== $message && ! in_array( $state, array( 'ok', 'standby' ), true ) ) {
+		return health( $test, 'recommended', __( 'The cron runner is held up on this site', 'wp-cron-runner' ), $message );
+	}
+	if ( ! empty( $status['site']['paused'] ) ) {
 		return health( $test, 'recommended', __( 'The site is paused: no scheduled event is started', 'wp-cron-runner' ), __( 'Somebody has paused it. It goes on when it is resumed, under Tools > Cron Runner or by `wp-cron-runner resume`.', 'wp-cron-runner' ) );
 	}
 	/* translators: 1: name of the runner, 2: its version. */
@@ -120,7 +127,7 @@ function test_failures(): array {
 	foreach ( $summary['hooks'] as $hook ) {
 		if ( $hook['bad'] > 0 ) {
 			/* translators: 1: hook, 2: how often it failed, 3: how often it ran. */
-			$bad[] = sprintf( __( '%1$s (%2$s of %3$s runs)', 'wp-cron-runner' ), visible( (string) ( $hook['hook'] ?? $hook['job'] ?? '' ) ), number_format_i18n( $hook['bad'] ), number_format_i18n( $hook['runs'] ) );
+			$bad[] = sprintf( __( '%1$s (%2$s of %3$s runs)', 'wp-cron-runner' ), visible( (string) $hook['hook'] ), number_format_i18n( $hook['bad'] ), number_format_i18n( $hook['runs'] ) );
 		}
 	}
 	$held = (int) ( report_status()['site']['held'] ?? 0 );

@@ -23,6 +23,9 @@ pub struct Since {
     since: String,
     /// Runs from here on are the time before.
     before: String,
+    /// As it was asked for.
+    #[serde(skip)]
+    written: String,
     #[serde(skip)]
     begin_ms: i64,
     #[serde(skip)]
@@ -36,7 +39,10 @@ pub async fn compared(config: &Config, written: &str) -> Result<Since, Stop> {
     let (deploy, since_ms) = since(config, written, now).await?;
     let begin_ms = begin_of_before(since_ms, now);
     let points = points(config, begin_ms).await?;
+    // What was pruned, or is too much to be read, was not compared.
+    let begin_ms = points.iter().map(|point| point.ended_ms).min().unwrap_or(begin_ms).clamp(begin_ms, since_ms);
     Ok(Since {
+        written: written.to_string(),
         deploy,
         since: clock::rfc3339(since_ms),
         before: clock::rfc3339(begin_ms),
@@ -69,13 +75,15 @@ pub async fn since(config: &Config, written: &str, now: i64) -> Result<(Option<D
 }
 
 async fn last_deploy(config: &Config) -> Result<Option<Deploy>, Stop> {
+    // This host may have been told while Redis was away.
+    let mut all = Reader::open(&history_file(config))?.deploys(1)?;
     if let Some(peers) = Peers::of(config) {
         match peers.history.deploys(1).await {
-            Ok(deploys) => return Ok(deploys.into_iter().next()),
+            Ok(deploys) => all.extend(deploys),
             Err(trouble) => tracing::warn!("{trouble}; these are the deployments that this host was told of"),
         }
     }
-    Ok(Reader::open(&history_file(config))?.deploys(1)?.into_iter().next())
+    Ok(all.into_iter().max_by_key(|deploy| deploy.at_ms))
 }
 
 async fn points(config: &Config, since_ms: i64) -> Result<Vec<Point>, Stop> {
@@ -122,7 +130,7 @@ pub fn text(since: &Since) -> String {
         );
     }
     out += &show(&rows);
-    out + &verdict(&since.compared)
+    out + &verdict(&since.compared, &since.written)
 }
 
 fn with_change(after: &str, before: &str, change: Change) -> String {
@@ -144,24 +152,18 @@ fn span(ms: Option<i64>) -> String {
     ms.map_or_else(|| "-".into(), clock::span)
 }
 
-fn verdict(compared: &[Compared]) -> String {
-    let whole = |one: &&Compared| one.hook.is_none() && one.job.is_none();
-    let is = |change: Change| {
-        let has = |one: &Compared| [one.failures, one.lateness, one.durations].contains(&change);
-        compared.iter().any(has)
-    };
-    let sentence = if is(Change::Worse) {
-        "something is worse: `wp-cron-runner history --failed --since deploy` shows what failed"
-    } else if compared
-        .iter()
-        .filter(whole)
-        .all(|one| one.failures == Change::Unknown && one.durations == Change::Unknown)
-    {
-        "too few runs yet to tell: look again later"
-    } else if is(Change::Better) {
-        "nothing is worse, and something is better"
+fn verdict(compared: &[Compared], written: &str) -> String {
+    let has = |is: fn(&Compared) -> bool| compared.iter().any(is);
+    let sentence = if has(|one| one.failures == Change::Worse) {
+        format!("something is worse: `wp-cron-runner history --failed --since {written}` shows what failed")
+    } else if has(|one| one.is(Change::Worse)) {
+        format!("something is worse: `wp-cron-runner history --since {written}` shows the runs")
+    } else if has(|one| one.is(Change::Better)) {
+        "nothing is worse, and something is better".to_string()
+    } else if has(|one| one.is(Change::Same)) {
+        "nothing has changed that chance does not explain".to_string()
     } else {
-        "nothing has changed that chance does not explain"
+        "too few runs to tell: look again later".to_string()
     };
     format!("\n{sentence}\n")
 }

@@ -82,7 +82,7 @@ impl Entry {
         let failure = if is_his_mistake { end.failure.take() } else { end.failure.clone() };
         let is_his = |busy: &&Busy| {
             let only = asked.only.as_ref();
-            only.is_some_and(|only| only.hook == busy.hook && only.key.as_ref().is_none_or(|key| *key == busy.key))
+            only.is_some_and(|only| only.covers(busy))
         };
         let busy = end.seen.as_ref().and_then(|seen| seen.busy.iter().find(is_his));
         let _ = asked.answer.send(match (failure, busy) {

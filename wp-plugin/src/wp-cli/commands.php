@@ -89,7 +89,7 @@ final class Commands {
 	public function events( array $args, array $flags ): void {
 		$report = report_events( array( 'search' => (string) ( $flags['hook'] ?? '' ), 'n' => (int) $flags['n'] ) );
 		if ( null !== $report['error'] ) {
-			\WP_CLI::error( $report['error'] );
+			\WP_CLI::error( visible( $report['error'], 1000 ) );
 		}
 		$rows = array();
 		foreach ( $report['events'] as $event ) {
@@ -178,6 +178,9 @@ final class Commands {
 	 * ---
 	 */
 	public function run( array $args, array $flags ): void {
+		if ( ! $args && isset( $flags['key'] ) ) {
+			\WP_CLI::error( __( '--key says which events of a hook; name the hook as well. Nothing was run.', 'wp-cron-runner' ) );
+		}
 		$only = $args ? array( 'hook' => printable( $args[0] ) ) + array_intersect_key( $flags, array( 'key' => 1 ) ) : array( 'hook' => null );
 		// As long as a run may take: who loses patience ends the waiting, not the run.
 		$runs = $this->answer( ask_runner( '/v1/sites/' . site_name() . '/run', $only, DAY_IN_SECONDS ) );

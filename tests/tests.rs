@@ -7,6 +7,7 @@
 
 mod alerts;
 mod bench;
+mod browser;
 mod calls;
 mod claims;
 mod commands;

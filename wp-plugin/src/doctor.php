@@ -233,7 +233,7 @@ function facts_of_cron( Connection $db, array $cron, ?string $error ): array {
 		'no_callback' => some( pairs( $deaf ) ),
 		'no_schedule' => some( pairs( $lost ) ),
 		'no_interval' => some( pairs( $endless ) ),
-	) + timetable( $cron, time() );
+	) + timetable( $cron, time(), paused_hooks( $db ) );
 }
 
 /**

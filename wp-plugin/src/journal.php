@@ -106,6 +106,13 @@ function create_tables(): void {
 }
 
 /**
+ * Are the tables there? Known without a query.
+ */
+function has_tables(): bool {
+	return SCHEMA === ( settings()['schema'] ?? 0 );
+}
+
+/**
  * Are the tables there in fact? Costs two queries.
  */
 function are_tables_readable(): bool {
@@ -224,6 +231,13 @@ function open_rows( Connection $db ): array {
 }
 
 /**
+ * Runs that wait for a person's decision.
+ */
+function held_runs( Connection $db ): int {
+	return (int) $db->value( 'SELECT COUNT(*) FROM ' . journal_table() . " WHERE blog = ? AND state IN ('timed_out','interrupted') AND `then` = 'held'", array( get_current_blog_id() ) );
+}
+
+/**
  * Moves a row from one state to another, and tells whether it was this call that did it.
  *
  * @param array $set Columns to change along with it.
@@ -269,6 +283,13 @@ function report_row( array $row ): array {
 		'reason'      => $row['reason'],
 		'attempt'     => (int) $row['attempt'],
 	);
+}
+
+/**
+ * Does this look like a run id?
+ */
+function is_run_id( string $run ): bool {
+	return 1 === preg_match( '/^[0-9A-Za-z]{26}\z/', $run );
 }
 
 /**

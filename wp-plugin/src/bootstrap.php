@@ -38,6 +38,12 @@ function init_hooks(): void {
 	add_filter( 'pre_clear_scheduled_hook', __NAMESPACE__ . '\filter_pre_clear_scheduled_hook', 10, 3 );
 	add_filter( 'pre_unschedule_hook', __NAMESPACE__ . '\filter_pre_unschedule_hook', 10, 2 );
 
+	// The panel under Tools. Of its files one is read in wp-admin, and the others when somebody looks at it.
+	if ( is_admin() && ! wp_doing_ajax() ) {
+		require __DIR__ . '/status-page.php';
+		init_status_page();
+	}
+
 	// Installed as a normal plugin: before the others, so that they find DOING_CRON defined in the runner's calls.
 	add_filter( 'pre_update_option_active_plugins', __NAMESPACE__ . '\filter_active_plugins' );
 	register_deactivation_hook( dirname( __DIR__ ) . '/wp-cron-runner.php', __NAMESPACE__ . '\deactivate' );

@@ -1,0 +1,227 @@
+<?php
+/**
+ * How the panel shows names, times, outcomes and buttons. Every name that comes from elsewhere goes through shown().
+ *
+ * @package WP_Cron_Runner
+ */
+
+namespace WP_Cron_Runner;
+
+/** Bytes of a name that are shown. */
+const SHOWN_BYTES = 256;
+
+/**
+ * Text of any origin, as a person can read it: bytes that are no text, control characters, and marks that would turn the
+ * direction of what follows are written as \xHH. Line breaks stay where that is asked for.
+ */
+function visible( string $bytes, bool $lines = false ): string {
+	$hex  = static function ( array $found ) use ( $lines ): string {
+		return $lines && ( "\n" === $found[0] || "\t" === $found[0] ) ? $found[0] : '\x' . implode( '\x', str_split( strtoupper( bin2hex( $found[0] ) ), 2 ) );
+	};
+	$text = str_replace( "\r\n", $lines ? "\n" : "\r\n", printable( $bytes ) );
+	return (string) preg_replace_callback( '/[\x{0}-\x{1F}\x{7F}-\x{9F}\x{AD}\x{61C}\x{200B}-\x{200F}\x{2028}-\x{202E}\x{2060}-\x{206F}\x{FEFF}]/u', $hex, $text );
+}
+
+/**
+ * The beginning of a text, by whole characters.
+ */
+function beginning( string $text, int $most ): string {
+	$cut = substr( $text, 0, $most );
+	while ( strlen( $text ) > $most && ! preg_match( '//u', $cut ) ) {
+		$cut = substr( $cut, 0, -1 );
+	}
+	return $cut;
+}
+
+/**
+ * A name as HTML, cut where it is too long to be one. Left to right in every language, for it is code.
+ */
+function shown( string $bytes, int $most = SHOWN_BYTES ): string {
+	$text = printable( $bytes );
+	$html = '<code dir="ltr">' . html( visible( beginning( $text, $most ) ) ) . '</code>';
+	if ( strlen( $text ) > $most ) {
+		/* translators: %s: number of bytes. */
+		$html .= ' <span class="wpcr-more">' . html( sprintf( __( '… (%s bytes)', 'wp-cron-runner' ), number_format_i18n( strlen( $bytes ) ) ) ) . '</span>';
+	}
+	return $html;
+}
+
+/**
+ * A name for a title or a label, where no HTML can stand.
+ */
+function short_name( string $bytes ): string {
+	$text = printable( $bytes );
+	return visible( beginning( $text, SHOWN_BYTES ) ) . ( strlen( $text ) > SHOWN_BYTES ? '…' : '' );
+}
+
+/**
+ * As HTML, exactly: what looks like an entity is text as well, which esc_html() would leave alone.
+ */
+function html( string $text ): string {
+	return htmlspecialchars( $text, ENT_QUOTES | ENT_SUBSTITUTE, 'UTF-8' );
+}
+
+/**
+ * Unix milliseconds of a time as the runner writes it.
+ */
+function ms_of( ?string $time ): ?int {
+	$parsed = null === $time ? false : date_create_immutable( $time );
+	return $parsed ? (int) $parsed->format( 'U' ) * 1000 + (int) $parsed->format( 'v' ) : null;
+}
+
+/**
+ * A time in the site's zone and form. With seconds: they matter here, and most forms leave them out.
+ */
+function clock_text( int $ms, bool $date = true ): string {
+	$time = (string) preg_replace( '/(?<!\\\\)i(?![^ ]*s)/', 'i:s', (string) get_option( 'time_format' ) );
+	return (string) wp_date( $date ? get_option( 'date_format' ) . ' ' . $time : $time, intdiv( $ms, 1000 ) );
+}
+
+/**
+ * The same as HTML, with how far away it is.
+ */
+function shown_time( ?int $ms, bool $distance = true ): string {
+	if ( null === $ms ) {
+		return '—';
+	}
+	$html = '<time datetime="' . esc_attr( (string) rfc3339( $ms ) ) . '">' . html( clock_text( $ms ) ) . '</time>';
+	return $distance ? $html . ' <span class="wpcr-more">' . html( distance( $ms ) ) . '</span>' : $html;
+}
+
+/**
+ * How far away a time is, in words.
+ */
+function distance( int $ms ): string {
+	$now   = now_ms();
+	$words = human_time_diff( intdiv( $now, 1000 ), intdiv( $ms, 1000 ) );
+	/* translators: %s: a length of time, such as "5 minutes". */
+	return sprintf( $ms > $now ? __( 'in %s', 'wp-cron-runner' ) : __( '%s ago', 'wp-cron-runner' ), $words );
+}
+
+/**
+ * A length of time.
+ */
+function duration( ?int $ms ): string {
+	if ( null === $ms ) {
+		return '—';
+	}
+	if ( $ms < 1000 ) {
+		/* translators: %s: milliseconds. */
+		return sprintf( __( '%s ms', 'wp-cron-runner' ), number_format_i18n( $ms ) );
+	}
+	if ( $ms < 60000 ) {
+		/* translators: %s: seconds. */
+		return sprintf( __( '%s s', 'wp-cron-runner' ), number_format_i18n( $ms / 1000, $ms % 1000 ? 1 : 0 ) );
+	}
+	if ( $ms < 3600000 ) {
+		/* translators: 1: minutes, 2: seconds. */
+		return sprintf( __( '%1$s min %2$s s', 'wp-cron-runner' ), number_format_i18n( intdiv( $ms, 60000 ) ), number_format_i18n( intdiv( $ms % 60000, 1000 ) ) );
+	}
+	/* translators: 1: hours, 2: minutes. */
+	return sprintf( __( '%1$s h %2$s min', 'wp-cron-runner' ), number_format_i18n( intdiv( $ms, 3600000 ) ), number_format_i18n( intdiv( $ms % 3600000, 60000 ) ) );
+}
+
+/**
+ * The outcomes and what became of them, in words.
+ */
+function outcome_words(): array {
+	return array(
+		'ok'          => __( 'ok', 'wp-cron-runner' ),
+		'failed'      => __( 'failed', 'wp-cron-runner' ),
+		'timed_out'   => __( 'timed out', 'wp-cron-runner' ),
+		'interrupted' => __( 'interrupted', 'wp-cron-runner' ),
+		'skipped'     => __( 'skipped', 'wp-cron-runner' ),
+		'claimed'     => __( 'about to start', 'wp-cron-runner' ),
+		'running'     => __( 'running', 'wp-cron-runner' ),
+		'held'        => __( 'held', 'wp-cron-runner' ),
+		'requeued'    => __( 'put back', 'wp-cron-runner' ),
+		'dropped'     => __( 'dropped', 'wp-cron-runner' ),
+	);
+}
+
+/**
+ * An outcome as HTML: a sign and a word, never a colour alone.
+ */
+function shown_outcome( array $run ): string {
+	$words   = outcome_words();
+	$outcome = (string) ( $run['outcome'] ?? '' );
+	$sign    = array( 'ok' => '✓', 'skipped' => '–' )[ $outcome ] ?? '✕';
+	$class   = array( 'ok' => 'wpcr-good', 'skipped' => 'wpcr-more' )[ $outcome ] ?? 'wpcr-bad';
+	$then    = (string) ( $run['then'] ?? 'none' );
+	$html    = '<span class="' . $class . '"><span aria-hidden="true">' . $sign . '</span> ' . html( $words[ $outcome ] ?? $outcome ) . '</span>';
+	return isset( $words[ $then ] ) ? $html . ', ' . html( $words[ $then ] ) : $html;
+}
+
+/**
+ * A notice. The text is HTML already.
+ */
+function notice( string $kind, string $html ): string {
+	return '<div class="notice notice-' . $kind . ' inline"><p>' . $html . '</p></div>';
+}
+
+/**
+ * A button that does something: a form of its own, whose nonce is good for this action on this object alone.
+ *
+ * @param array  $of    What it is done to, by name; any bytes.
+ * @param string $about Said after the label to those who hear the page, where many buttons are called the same.
+ * @param array  $more  class, disabled, inside (more fields, HTML).
+ */
+function button( string $action, array $of, string $label, string $about = '', array $more = array() ): string {
+	$of   = http_build_query( $of );
+	$html = '<form method="post" class="wpcr-form" action="' . esc_url( admin_url( 'admin-post.php' ) ) . '">';
+	foreach ( array( 'action' => PANEL_FORM, 'do' => $action, 'of' => $of, '_wpnonce' => wp_create_nonce( nonce_of( $action, $of ) ) ) as $name => $value ) {
+		$html .= '<input type="hidden" name="' . $name . '" value="' . esc_attr( $value ) . '">';
+	}
+	$hidden = '' === $about ? '' : '<span class="screen-reader-text"> ' . html( $about ) . '</span>';
+	return $html . ( $more['inside'] ?? '' ) . '<button type="submit" class="' . esc_attr( $more['class'] ?? 'button button-small' ) . '"' . ( empty( $more['disabled'] ) ? '' : ' disabled' ) . '>' . html( $label ) . $hidden . '</button></form>';
+}
+
+/**
+ * What a nonce is good for.
+ */
+function nonce_of( string $action, string $of ): string {
+	return "wp-cron-runner $action $of";
+}
+
+/**
+ * A link to a screen. The text is HTML already.
+ */
+function screen_link( array $query, string $html ): string {
+	return '<a href="' . esc_url( panel_url( $query ) ) . '">' . $html . '</a>';
+}
+
+/**
+ * The head of a table: its caption, for those who hear it, and its columns.
+ */
+function table_head( string $caption, array $columns, string $class = '' ): string {
+	$html = '<table class="widefat striped ' . $class . '"><caption class="screen-reader-text">' . html( $caption ) . '</caption><thead><tr>';
+	foreach ( $columns as $column ) {
+		$html .= '<th scope="col">' . html( $column ) . '</th>';
+	}
+	return $html . '</tr></thead><tbody>';
+}
+
+/**
+ * What core's own style lacks, for this page alone. Sides by their logical names: the page may run from right to left.
+ */
+function show_style(): void {
+	echo '<style>
+.wpcr h2{margin-block:1.6em .6em}
+.wpcr td,.wpcr th{vertical-align:top;overflow-wrap:anywhere}
+.wpcr code{background:none;padding:0;font-size:12px}
+.wpcr pre{background:#fff;border:1px solid #8c8f94;padding:.8em;max-height:30em;overflow:auto;white-space:pre-wrap;overflow-wrap:anywhere;text-align:start}
+.wpcr-more{color:#50575e}
+.wpcr-good{color:#00650f}
+.wpcr-bad{color:#b32d2e;font-weight:600}
+.wpcr-form{display:inline-block;margin-inline-end:4px}
+.wpcr-facts th{width:14em;font-weight:600}
+.wpcr-filter{display:flex;flex-wrap:wrap;gap:.5em 1.2em;align-items:end;margin-block:1em}
+.wpcr-filter label{display:block}
+.wpcr-charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,440px),1fr));gap:1em}
+.wpcr-chart{background:#fff;border:1px solid #c3c4c7;padding:.8em;margin:0}
+.wpcr-chart svg{display:block;width:100%;height:auto;direction:ltr}
+.wpcr-chart text{font-size:11px;fill:#50575e}
+.wpcr summary{cursor:pointer;margin-block:.8em}
+.wpcr-wide{overflow-x:auto}
+</style>';
+}

@@ -1,6 +1,8 @@
 //! What the runner serves on `listen`, as data.
 
 pub mod client;
+mod door;
+mod reads;
 pub mod server;
 pub mod shared;
 mod signed;

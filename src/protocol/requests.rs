@@ -1,6 +1,6 @@
 //! What the runner asks.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Call {
@@ -64,9 +64,17 @@ pub struct RunBody {
     /// As in `settle`: for an event that PHP's own time limit ends.
     pub policies: Vec<(String, String)>,
     pub trigger: &'static str,
-    /// Only events of this hook, and these whether they are due or not.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub hook: Option<String>,
+    #[serde(flatten)]
+    pub only: Option<Only>,
+}
+
+/// Only events of this hook, and these whether they are due or not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Only {
+    pub hook: String,
+    /// Of those only the ones with these arguments: WordPress's key of an event, a hash of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
 }
 
 /// For `inspect` and `end`.

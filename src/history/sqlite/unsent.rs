@@ -6,7 +6,8 @@ use std::sync::Arc;
 use rusqlite::{Connection, params};
 use tokio::sync::{Notify, oneshot};
 
-use super::{COLUMNS, Error, History, Reader, RunRecord, Write, read};
+use super::reader::read;
+use super::{COLUMNS, Error, History, Reader, RunRecord, Write};
 
 /// AUTOINCREMENT: a number that was sent never comes again.
 pub(super) const TABLE: &str = "

@@ -13,7 +13,7 @@ namespace WP_Cron_Runner;
 
 /** The picture, in its own units; the axes stand at LEFT and at TOP + TALL. */
 const CHART_LEFT = 52;
-const CHART_TOP  = 20;
+const CHART_TOP  = 26;
 const CHART_WIDE = 420;
 const CHART_TALL = 110;
 
@@ -51,7 +51,7 @@ function show_chart( string $of, string $title, array $summary ): void {
 		return round( CHART_LEFT + CHART_WIDE * max( 0, min( 1, $part ) ), 1 );
 	};
 	$id    = "wpcr-chart-$of";
-	echo '<figure class="wpcr-chart"><svg viewBox="0 0 480 160" role="img" aria-labelledby="', esc_attr( "$id-title $id-desc" ), '">';
+	echo '<figure class="wpcr-chart"><svg viewBox="0 0 480 162" role="img" aria-labelledby="', esc_attr( "$id-title $id-desc" ), '">';
 	echo '<title id="', esc_attr( "$id-title" ), '">', html( $title ), '</title><desc id="', esc_attr( "$id-desc" ), '">', html( chart_words( $of, $summary ) ), '</desc>';
 	echo '<text x="2" y="12" aria-hidden="true">', html( $title ), '</text>';
 	draw_axes( $summary, $ticks, $x, $y );
@@ -99,7 +99,7 @@ function draw_axes( array $summary, array $ticks, callable $x, callable $y ): vo
  */
 function tick_words( int $ms ): string {
 	/* translators: 1: number of hours, 2: number of minutes. */
-	return $ms < 3600000 ? sprintf( __( '%s min', 'wp-cron-runner' ), number_format_i18n( $ms / 60000 ) ) : sprintf( __( '%s h', 'wp-cron-runner' ), number_format_i18n( $ms / 3600000 ) );
+	return $ms < 3600000 ? sprintf( __( '%s min', 'wp-cron-runner' ), number_format_i18n( $ms / 60000 ) ) : sprintf( __( '%s h', 'wp-cron-runner' ), number_format_i18n( $ms / 3600000 ) );
 }
 
 /**
@@ -156,7 +156,7 @@ function chart_legend(): string {
 	);
 	$html  = '';
 	foreach ( $signs as $sign => $word ) {
-		$html .= '<span class="wpcr-sign"><svg aria-hidden="true" width="16" height="12">' . $sign . '</svg> ' . html( $word ) . '</span> ';
+		$html .= '<span><svg aria-hidden="true" width="16" height="12">' . $sign . '</svg> ' . html( $word ) . '</span> ';
 	}
 	return $html;
 }
@@ -190,7 +190,7 @@ function show_chart_table( array $summary ): void {
 	$took = __( 'Took', 'wp-cron-runner' );
 	$part = array( __( 'median', 'wp-cron-runner' ), __( '95 % within', 'wp-cron-runner' ), __( 'at most', 'wp-cron-runner' ) );
 	$head = array( __( 'From', 'wp-cron-runner' ), __( 'Runs', 'wp-cron-runner' ), __( 'Not ok', 'wp-cron-runner' ), "$late, $part[0]", "$late, $part[1]", "$late, $part[2]", "$took, $part[0]", "$took, $part[1]", "$took, $part[2]" );
-	echo '<details><summary>', esc_html__( 'The same as a table', 'wp-cron-runner' ), '</summary><div class="wpcr-wide">', table_head( __( 'Runs by half hours', 'wp-cron-runner' ), $head ); // phpcs:ignore WordPress.Security.EscapeOutput
+	echo '<details><summary>', esc_html__( 'The same as a table', 'wp-cron-runner' ), '</summary>', table_head( __( 'Runs by half hours', 'wp-cron-runner' ), $head, true ); // phpcs:ignore WordPress.Security.EscapeOutput
 	foreach ( (array) $summary['buckets'] as $bucket ) {
 		if ( (int) $bucket['runs'] ) {
 			echo '<tr><th scope="row">', html( clock_text( (int) $bucket['at_ms'] ) ), '</th><td>', html( number_format_i18n( (int) $bucket['runs'] ) ), '</td><td>', html( number_format_i18n( (int) $bucket['bad'] ) ), '</td>';
@@ -202,7 +202,7 @@ function show_chart_table( array $summary ): void {
 			echo '</tr>';
 		}
 	}
-	echo '</tbody></table></div>';
+	echo TABLE_END; // phpcs:ignore WordPress.Security.EscapeOutput
 	foreach ( (array) $summary['marks'] as $mark ) {
 		echo '<p>', html( mark_words( $mark ) ), '</p>';
 	}

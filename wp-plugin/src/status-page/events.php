@@ -25,11 +25,11 @@ function show_events(): void {
 		echo '<p>', '' === $search ? esc_html__( 'Nothing is scheduled.', 'wp-cron-runner' ) : esc_html__( 'No scheduled event has a hook of that name.', 'wp-cron-runner' ), '</p>';
 	} else {
 		show_pages( $found['total'], $page, $search );
-		echo '<div class="wpcr-wide">', table_head( __( 'Scheduled events, the soonest first', 'wp-cron-runner' ), array( __( 'Hook', 'wp-cron-runner' ), __( 'Due', 'wp-cron-runner' ), __( 'Repeats', 'wp-cron-runner' ), __( 'Arguments', 'wp-cron-runner' ), __( 'Belongs to', 'wp-cron-runner' ), __( 'Do', 'wp-cron-runner' ) ) ); // phpcs:ignore WordPress.Security.EscapeOutput
+		echo table_head( __( 'Scheduled events, the soonest first', 'wp-cron-runner' ), array( __( 'Hook', 'wp-cron-runner' ), __( 'Due', 'wp-cron-runner' ), __( 'Repeats', 'wp-cron-runner' ), __( 'Arguments', 'wp-cron-runner' ), __( 'Belongs to', 'wp-cron-runner' ), __( 'Do', 'wp-cron-runner' ) ) ); // phpcs:ignore WordPress.Security.EscapeOutput
 		foreach ( $found['events'] as $event ) {
 			show_event( $event );
 		}
-		echo '</tbody></table></div>';
+		echo TABLE_END; // phpcs:ignore WordPress.Security.EscapeOutput
 		show_pages( $found['total'], $page, $search );
 	}
 	show_paused_hooks();
@@ -70,7 +70,7 @@ function show_event( array $event ): void {
 	$args  = (string) $event['args'];
 	echo '<tr><td>', screen_link( array( 'screen' => 'history', 'hook' => printable( $hook ) ), shown( $hook ) ), $event['paused'] ? '<br><strong>' . esc_html__( 'paused', 'wp-cron-runner' ) . '</strong>' : '', '</td>'; // phpcs:ignore WordPress.Security.EscapeOutput
 	echo '<td>', shown_time( $event['due_at'] * 1000 ), '</td><td>', shown_schedule( $event['schedule'], $event['interval'] ), '</td>'; // phpcs:ignore WordPress.Security.EscapeOutput
-	echo '<td>', strlen( $args ) > ARGS_SHOWN ? '<details><summary>' . shown( substr( $args, 0, ARGS_SHOWN ) ) . '…</summary>' . shown( $args, 5000 ) . '</details>' : shown( $args ), '</td><td>', owner_names( $hook ), '</td><td>'; // phpcs:ignore WordPress.Security.EscapeOutput
+	echo '<td>', strlen( $args ) > ARGS_SHOWN ? '<details><summary>' . shown( substr( $args, 0, ARGS_SHOWN ) ) . '…</summary>' . shown( $args, 5000 ) . '</details>' : shown( $args ), '</td><td>', owner_names( $hook ), '</td><td class="wpcr-do">'; // phpcs:ignore WordPress.Security.EscapeOutput
 	echo button( 'run', array( 'hook' => $hook, 'key' => $event['key'] ), __( 'Run now', 'wp-cron-runner' ), $about, array( 'disabled' => ! is_runner_here() ) ); // phpcs:ignore WordPress.Security.EscapeOutput
 	echo $event['paused'] ? button( 'resume-hook', array( 'hook' => $hook ), __( 'Resume', 'wp-cron-runner' ), $about ) : button( 'pause-hook', array( 'hook' => $hook ), __( 'Pause', 'wp-cron-runner' ), $about ); // phpcs:ignore WordPress.Security.EscapeOutput
 	echo '<a class="button button-small" href="', esc_url( panel_url( array( 'screen' => 'delete', 'hook' => $hook, 'key' => $event['key'], 'due' => $event['due_at'] ) ) ), '">', esc_html__( 'Delete', 'wp-cron-runner' ), '<span class="screen-reader-text"> ', html( $about ), '</span></a></td></tr>'; // phpcs:ignore WordPress.Security.EscapeOutput
@@ -84,9 +84,11 @@ function shown_schedule( ?string $schedule, ?int $interval ): string {
 		return html( __( 'once', 'wp-cron-runner' ) );
 	}
 	$known = wp_get_schedules()[ $schedule ]['display'] ?? null;
+	if ( is_string( $known ) ) {
+		return html( short_name( $known ) );
+	}
 	/* translators: %s: a length of time. */
-	$every = $interval ? ' <span class="wpcr-more">' . html( sprintf( __( 'every %s', 'wp-cron-runner' ), duration( $interval * 1000 ) ) ) . '</span>' : '';
-	return ( is_string( $known ) ? html( short_name( $known ) ) : shown( $schedule ) ) . $every;
+	return shown( $schedule ) . ( $interval ? ', ' . html( sprintf( __( 'every %s', 'wp-cron-runner' ), human_time_diff( 0, $interval ) ) ) : '' );
 }
 
 /**
@@ -105,7 +107,7 @@ function show_paused_hooks(): void {
 			$hook = (string) $hook;
 			echo '<tr><td>', shown( $hook ), '</td><td>', isset( $pause['until_ms'] ) ? shown_time( (int) $pause['until_ms'] ) : esc_html__( 'somebody resumes it', 'wp-cron-runner' ), '</td><td>', button( 'resume-hook', array( 'hook' => $hook ), __( 'Resume', 'wp-cron-runner' ), short_name( $hook ) ), '</td></tr>'; // phpcs:ignore WordPress.Security.EscapeOutput
 		}
-		echo '</tbody></table>';
+		echo TABLE_END; // phpcs:ignore WordPress.Security.EscapeOutput
 	}
 	echo '<p>', esc_html__( 'Events of a paused hook stay scheduled and are not started, neither by the runner nor by page loads.', 'wp-cron-runner' ), '</p>';
 	$inside = '<label for="wpcr-hook">' . esc_html__( 'Hook', 'wp-cron-runner' ) . '</label> <input type="text" id="wpcr-hook" name="hook" required dir="ltr"> ' . until_field( 'wpcr-hook-until' );

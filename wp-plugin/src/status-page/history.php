@@ -126,17 +126,24 @@ function show_choice( string $name, string $label, array $choices ): void {
  * A table of runs.
  */
 function show_runs( string $caption, array $runs ): void {
-	echo '<div class="wpcr-wide">', table_head( $caption, array( __( 'Hook', 'wp-cron-runner' ), __( 'Outcome', 'wp-cron-runner' ), __( 'Due', 'wp-cron-runner' ), __( 'Late', 'wp-cron-runner' ), __( 'Took', 'wp-cron-runner' ), __( 'Ended', 'wp-cron-runner' ) ) ); // phpcs:ignore WordPress.Security.EscapeOutput
+	echo table_head( $caption, array( __( 'Hook', 'wp-cron-runner' ), __( 'Outcome', 'wp-cron-runner' ), __( 'Due', 'wp-cron-runner' ), __( 'Late', 'wp-cron-runner' ), __( 'Took', 'wp-cron-runner' ), __( 'Ended', 'wp-cron-runner' ) ) ); // phpcs:ignore WordPress.Security.EscapeOutput
 	foreach ( $runs as $run ) {
 		$words = (string) ( $run['error']['message'] ?? $run['reason'] ?? '' );
 		echo '<tr><td>', run_link( $run ), '</td><td>', shown_outcome( $run ), '' === $words ? '' : '<br>' . html( short_name( $words ) ), '</td><td>', shown_time( ms_of( $run['due'] ?? null ), false ), '</td><td>', html( duration( $run['lateness_ms'] ?? null ) ), '</td><td>', html( duration( $run['ms'] ?? null ) ), '</td><td>', shown_time( ms_of( $run['ended'] ?? null ) ), '</td></tr>'; // phpcs:ignore WordPress.Security.EscapeOutput
 	}
-	echo '</tbody></table></div>';
+	echo TABLE_END; // phpcs:ignore WordPress.Security.EscapeOutput
 }
 
 /**
  * The way to a run's own page.
  */
 function run_link( array $run ): string {
-	return screen_link( array( 'screen' => 'run', 'run' => (string) $run['run'] ), shown( (string) ( $run['hook'] ?? $run['job'] ?? '' ) ) );
+	return screen_link( array( 'screen' => 'run', 'run' => (string) $run['run'] ), shown( name_of_run( $run ) ) );
+}
+
+/**
+ * The hook, or the job, that was run.
+ */
+function name_of_run( array $run ): string {
+	return (string) ( empty( $run['job'] ) ? $run['hook'] ?? '' : $run['job'] );
 }

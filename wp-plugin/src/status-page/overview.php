@@ -47,8 +47,9 @@ function show_troubles(): void {
 		echo notice( 'error', html( visible( (string) $sentence ) ) ); // phpcs:ignore WordPress.Security.EscapeOutput
 	}
 	if ( is_runner_here() && ! in_array( $site['state'], array( 'ok', 'paused', 'starting' ), true ) ) {
+		$kind = in_array( $site['state'], array( 'standby', 'maintenance', 'busy' ), true ) ? 'warning' : 'error';
 		/* translators: 1: a word for the state, in English, 2: a sentence. */
-		echo notice( 'error', html( sprintf( __( 'The runner has trouble with this site (%1$s). %2$s', 'wp-cron-runner' ), $site['state'], visible( (string) ( $site['message'] ?? '' ) ) ) ) ); // phpcs:ignore WordPress.Security.EscapeOutput
+		echo notice( $kind, html( sprintf( __( 'The runner has trouble with this site (%1$s). %2$s', 'wp-cron-runner' ), $site['state'], visible( (string) ( $site['message'] ?? '' ) ) ) ) ); // phpcs:ignore WordPress.Security.EscapeOutput
 	}
 }
 
@@ -138,9 +139,9 @@ function shown_pause( array $site ): string {
 		$until = ms_of( $site['paused_until'] ?? null );
 		/* translators: %s: a time. */
 		$state = null === $until ? html( __( 'The whole site is paused: nothing is started.', 'wp-cron-runner' ) ) : sprintf( html( __( 'The whole site is paused until %s.', 'wp-cron-runner' ) ), shown_time( $until ) );
-		return $state . '<br>' . button( 'resume-site', array(), __( 'Resume the site', 'wp-cron-runner' ), '', array( 'disabled' => $off ) ) . $words . $also;
+		return $state . '<br>' . button( 'resume-site', array(), __( 'Resume the site', 'wp-cron-runner' ), '', array( 'disabled' => $off, 'class' => 'button' ) ) . $words . $also;
 	}
-	return button( 'pause-site', array(), __( 'Pause the site', 'wp-cron-runner' ), '', array( 'disabled' => $off, 'inside' => until_field( 'wpcr-site-until' ) ) ) . $words . $also;
+	return button( 'pause-site', array(), __( 'Pause the site', 'wp-cron-runner' ), '', array( 'disabled' => $off, 'class' => 'button', 'inside' => until_field( 'wpcr-site-until' ) ) ) . $words . $also;
 }
 
 /**
@@ -167,7 +168,7 @@ function show_running( array $site ): void {
 		$remark  = 'claimed' === ( $run['state'] ?? '' ) ? __( 'about to start', 'wp-cron-runner' ) : '';
 		echo '<tr><td>', screen_link( array( 'screen' => 'run', 'run' => (string) $run['run'] ), shown( (string) $run['hook'] ) ), '</td><td>', shown_time( $started ), '</td><td>', html( visible( ( $run['host'] ?? '' ) . ' ' . ( $run['pid'] ?? '' ) ) ), '</td><td>', $overdue ? '<strong class="wpcr-bad">' . html( __( 'overdue', 'wp-cron-runner' ) ) . '</strong> ' . html( is_string( $overdue ) ? visible( $overdue ) : '' ) : html( $remark ), '</td></tr>'; // phpcs:ignore WordPress.Security.EscapeOutput
 	}
-	echo '</tbody></table>';
+	echo TABLE_END; // phpcs:ignore WordPress.Security.EscapeOutput
 }
 
 /**
@@ -183,9 +184,9 @@ function show_held(): void {
 	echo '<p>', esc_html__( 'These events were cut off, and may have done half of their work. Requeue runs one once more, at once; Drop lets it go for good.', 'wp-cron-runner' ), '</p>';
 	echo table_head( __( 'Runs that wait for a decision', 'wp-cron-runner' ), array( __( 'Hook', 'wp-cron-runner' ), __( 'Outcome', 'wp-cron-runner' ), __( 'Ended', 'wp-cron-runner' ), __( 'Decide', 'wp-cron-runner' ) ) ); // phpcs:ignore WordPress.Security.EscapeOutput
 	foreach ( $held as $run ) {
-		echo '<tr><td>', run_link( $run ), '</td><td>', shown_outcome( $run ), '<br>', html( visible( (string) ( $run['error']['message'] ?? '' ) ) ), '</td><td>', shown_time( ms_of( $run['ended'] ?? null ) ), '</td><td>', decision_buttons( $run ), '</td></tr>'; // phpcs:ignore WordPress.Security.EscapeOutput
+		echo '<tr><td>', run_link( $run ), '</td><td>', shown_outcome( $run ), '<br>', html( visible( (string) ( $run['error']['message'] ?? '' ) ) ), '</td><td>', shown_time( ms_of( $run['ended'] ?? null ) ), '</td><td class="wpcr-do">', decision_buttons( $run ), '</td></tr>'; // phpcs:ignore WordPress.Security.EscapeOutput
 	}
-	echo '</tbody></table>';
+	echo TABLE_END; // phpcs:ignore WordPress.Security.EscapeOutput
 	if ( count( $held ) > 19 ) {
 		echo '<p>', screen_link( array( 'screen' => 'history', 'outcome' => 'held' ), esc_html__( 'All held runs', 'wp-cron-runner' ) ), '</p>'; // phpcs:ignore WordPress.Security.EscapeOutput
 	}
@@ -204,7 +205,7 @@ function show_jobs( array $jobs ): void {
 		$last = $job['last'] ?? null;
 		echo '<tr><td>', shown( (string) $job['job'] ), empty( $job['paused'] ) ? '' : ' ' . esc_html__( '(paused)', 'wp-cron-runner' ), '</td><td><code dir="ltr">', html( ( $job['schedule'] ?? '' ) . ' ' . ( $job['timezone'] ?? '' ) ), '</code></td><td>', shown_time( ms_of( $job['next'] ?? null ) ), '</td><td>', $last ? shown_outcome( $last ) . ' ' . shown_time( ms_of( $last['ended'] ?? null ) ) : '—', '</td></tr>'; // phpcs:ignore WordPress.Security.EscapeOutput
 	}
-	echo '</tbody></table>';
+	echo TABLE_END; // phpcs:ignore WordPress.Security.EscapeOutput
 }
 
 /**
@@ -253,5 +254,5 @@ function show_hook_table( string $title, array $hooks ): void {
 		$name = (string) ( $hook['hook'] ?? $hook['job'] ?? '' );
 		echo '<tr><td>', isset( $hook['hook'] ) ? screen_link( array( 'screen' => 'history', 'hook' => $name ), shown( $name ) ) : shown( $name ), '</td><td>', html( number_format_i18n( (int) $hook['runs'] ) ), '</td><td>', html( number_format_i18n( (int) $hook['bad'] ) ), '</td><td>', html( duration( $hook['ms']['p50'] ?? null ) ), '</td><td>', html( duration( $hook['ms']['p95'] ?? null ) ), '</td><td>', html( duration( $hook['ms']['max'] ?? null ) ), '</td><td>', html( duration( $hook['lateness_ms']['p50'] ?? null ) ), '</td></tr>'; // phpcs:ignore WordPress.Security.EscapeOutput
 	}
-	echo '</tbody></table>';
+	echo TABLE_END; // phpcs:ignore WordPress.Security.EscapeOutput
 }

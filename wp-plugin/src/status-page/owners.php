@@ -42,7 +42,7 @@ function owner_of_file( string $file ): string {
 	$slug  = strtok( $below, '/' );
 	if ( 0 === strpos( $full, wp_normalize_path( WPMU_PLUGIN_DIR ) . '/' ) ) {
 		/* translators: %s: name of a must-use plugin. */
-		return sprintf( __( '%s (must-use)', 'wp-cron-runner' ), get_mu_plugins()[ $slug ]['Name'] ?? $slug );
+		return sprintf( __( '%s (must-use)', 'wp-cron-runner' ), get_mu_plugins()[ basename( $slug, '.php' ) . '.php' ]['Name'] ?? $slug );
 	}
 	if ( ltrim( $full, '/' ) !== $below ) {
 		foreach ( get_plugins() as $plugin => $about ) {

@@ -16,13 +16,13 @@ function show_run(): void {
 		echo '<h2>', esc_html__( 'There is no such run', 'wp-cron-runner' ), '</h2><p>', esc_html__( 'It may have ended so long ago that it was forgotten.', 'wp-cron-runner' ), '</p>';
 		return;
 	}
-	$hook = (string) ( $run['hook'] ?? $run['job'] ?? '' );
+	$hook = name_of_run( $run );
 	/* translators: %s: name of a hook. */
 	echo '<h2>', sprintf( esc_html__( 'A run of %s', 'wp-cron-runner' ), shown( $hook ) ), '</h2>'; // phpcs:ignore WordPress.Security.EscapeOutput
 	show_run_facts( $run );
 	show_run_actions( $run );
 	show_output( $run );
-	if ( isset( $run['hook'] ) ) {
+	if ( empty( $run['job'] ) ) {
 		show_hook_of_run( $run );
 	}
 }
@@ -87,7 +87,7 @@ function show_run_facts( array $run ): void {
  */
 function decision_buttons( array $run ): string {
 	$open = in_array( $run['outcome'] ?? '', array( 'failed', 'timed_out', 'interrupted' ), true ) && in_array( $run['then'] ?? 'none', array( 'none', 'held' ), true );
-	if ( ! $open || ! isset( $run['hook'] ) ) {
+	if ( ! $open || ! empty( $run['job'] ) ) {
 		return '';
 	}
 	$about = short_name( (string) $run['hook'] );
@@ -98,7 +98,7 @@ function decision_buttons( array $run ): string {
  * All that can be done now.
  */
 function show_run_actions( array $run ): void {
-	$event   = isset( $run['hook'] ) ? event_in_option( (string) $run['hook'], (string) ( $run['key'] ?? '' ) ) : null;
+	$event   = empty( $run['job'] ) ? event_in_option( (string) $run['hook'], (string) ( $run['key'] ?? '' ) ) : null;
 	$buttons = decision_buttons( $run );
 	if ( $event ) {
 		$buttons .= button( 'run', array( 'hook' => $event['hook'], 'key' => $event['key'] ), __( 'Run now', 'wp-cron-runner' ), short_name( $event['hook'] ), array( 'disabled' => ! is_runner_here() ) );

@@ -85,7 +85,7 @@ function shown_time( ?int $ms, bool $distance = true ): string {
 		return '—';
 	}
 	$html = '<time datetime="' . esc_attr( (string) rfc3339( $ms ) ) . '">' . html( clock_text( $ms ) ) . '</time>';
-	return $distance ? $html . ' <span class="wpcr-more">' . html( distance( $ms ) ) . '</span>' : $html;
+	return $distance ? $html . ' <span class="wpcr-more wpcr-far">' . html( distance( $ms ) ) . '</span>' : $html;
 }
 
 /**
@@ -105,20 +105,24 @@ function duration( ?int $ms ): string {
 	if ( null === $ms ) {
 		return '—';
 	}
+	if ( $ms < 0 ) {
+		/* translators: %s: a length of time. */
+		return sprintf( __( '%s early', 'wp-cron-runner' ), duration( -$ms ) );
+	}
 	if ( $ms < 1000 ) {
 		/* translators: %s: milliseconds. */
-		return sprintf( __( '%s ms', 'wp-cron-runner' ), number_format_i18n( $ms ) );
+		return sprintf( __( '%s ms', 'wp-cron-runner' ), number_format_i18n( $ms ) );
 	}
 	if ( $ms < 60000 ) {
 		/* translators: %s: seconds. */
-		return sprintf( __( '%s s', 'wp-cron-runner' ), number_format_i18n( $ms / 1000, $ms % 1000 ? 1 : 0 ) );
+		return sprintf( __( '%s s', 'wp-cron-runner' ), number_format_i18n( $ms / 1000, $ms % 1000 ? 1 : 0 ) );
 	}
 	if ( $ms < 3600000 ) {
 		/* translators: 1: minutes, 2: seconds. */
-		return sprintf( __( '%1$s min %2$s s', 'wp-cron-runner' ), number_format_i18n( intdiv( $ms, 60000 ) ), number_format_i18n( intdiv( $ms % 60000, 1000 ) ) );
+		return sprintf( __( '%1$s min %2$s s', 'wp-cron-runner' ), number_format_i18n( intdiv( $ms, 60000 ) ), number_format_i18n( intdiv( $ms % 60000, 1000 ) ) );
 	}
 	/* translators: 1: hours, 2: minutes. */
-	return sprintf( __( '%1$s h %2$s min', 'wp-cron-runner' ), number_format_i18n( intdiv( $ms, 3600000 ) ), number_format_i18n( intdiv( $ms % 3600000, 60000 ) ) );
+	return sprintf( __( '%1$s h %2$s min', 'wp-cron-runner' ), number_format_i18n( intdiv( $ms, 3600000 ) ), number_format_i18n( intdiv( $ms % 3600000, 60000 ) ) );
 }
 
 /**
@@ -190,11 +194,16 @@ function screen_link( array $query, string $html ): string {
 	return '<a href="' . esc_url( panel_url( $query ) ) . '">' . $html . '</a>';
 }
 
+/** What ends a table that table_head() began. */
+const TABLE_END = '</tbody></table></div>';
+
 /**
- * The head of a table: its caption, for those who hear it, and its columns.
+ * The head of a table: its caption, for those who hear it, and its columns. Where the window is too narrow it scrolls sideways.
+ *
+ * @param bool $reached By the keyboard: a table without links has to be told that it can be scrolled.
  */
-function table_head( string $caption, array $columns, string $class = '' ): string {
-	$html = '<table class="widefat striped ' . $class . '"><caption class="screen-reader-text">' . html( $caption ) . '</caption><thead><tr>';
+function table_head( string $caption, array $columns, bool $reached = false ): string {
+	$html = '<div class="wpcr-wide"' . ( $reached ? ' tabindex="0" role="region" aria-label="' . esc_attr( $caption ) . '"' : '' ) . '><table class="widefat striped"><caption class="screen-reader-text">' . html( $caption ) . '</caption><thead><tr>';
 	foreach ( $columns as $column ) {
 		$html .= '<th scope="col">' . html( $column ) . '</th>';
 	}
@@ -207,21 +216,33 @@ function table_head( string $caption, array $columns, string $class = '' ): stri
 function show_style(): void {
 	echo '<style>
 .wpcr h2{margin-block:1.6em .6em}
-.wpcr td,.wpcr th{vertical-align:top;overflow-wrap:anywhere}
-.wpcr code{background:none;padding:0;font-size:12px}
+.wpcr td,.wpcr th{vertical-align:top}
+.wpcr td code,.wpcr td .wpcr-error{overflow-wrap:anywhere}
+.wpcr td:first-child{min-width:14em}
+.wpcr code{background:none;padding:0}
+.wpcr td code{font-size:12px}
+.wpcr td time{white-space:nowrap}
 .wpcr pre{background:#fff;border:1px solid #8c8f94;padding:.8em;max-height:30em;overflow:auto;white-space:pre-wrap;overflow-wrap:anywhere;text-align:start}
 .wpcr-more{color:#50575e}
+.wpcr td .wpcr-far{display:block}
 .wpcr-good{color:#00650f}
 .wpcr-bad{color:#b32d2e;font-weight:600}
 .wpcr-form{display:inline-block;margin-inline-end:4px}
-.wpcr-facts th{width:14em;font-weight:600}
-.wpcr-filter{display:flex;flex-wrap:wrap;gap:.5em 1.2em;align-items:end;margin-block:1em}
+.wpcr-do{white-space:nowrap}
+.wpcr-facts th{width:12em;font-weight:600}
+.wpcr-facts td .wpcr-far{display:inline}
+.wpcr-facts .wpcr-far::before{content:"("}
+.wpcr-facts .wpcr-far::after{content:")"}
+.wpcr-filter{display:flex;flex-wrap:wrap;gap:.5em 1em;align-items:end;margin-block:1em}
 .wpcr-filter label{display:block}
 .wpcr-charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,440px),1fr));gap:1em}
 .wpcr-chart{background:#fff;border:1px solid #c3c4c7;padding:.8em;margin:0}
-.wpcr-chart svg{display:block;width:100%;height:auto;direction:ltr}
+.wpcr-chart>svg{display:block;width:100%;height:auto;direction:ltr}
 .wpcr-chart text{font-size:11px;fill:#50575e}
+.wpcr-chart figcaption{display:flex;flex-wrap:wrap;gap:.2em 1.2em;font-size:12px}
 .wpcr summary{cursor:pointer;margin-block:.8em}
-.wpcr-wide{overflow-x:auto}
+.wpcr td summary{margin:0}
+.wpcr-wide{overflow-x:auto;position:relative}
+.wpcr-wide td{min-width:5em}
 </style>';
 }

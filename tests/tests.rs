@@ -32,6 +32,7 @@ mod realms;
 mod refusals;
 mod reload;
 mod replace_crontab;
+mod reports;
 mod safety;
 mod stream;
 mod support;

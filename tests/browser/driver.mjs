@@ -25,8 +25,8 @@ const find = ({ role, name, label, selector, nth }) => {
 
 const commands = {
 	// A new visitor, with or without scripts.
-	async visitor({ javascript = true, width = 1280, height = 900 }) {
-		const context = await browser.newContext({ baseURL: site, javaScriptEnabled: javascript, viewport: { width, height } });
+	async visitor({ javascript }) {
+		const context = await browser.newContext({ baseURL: site, javaScriptEnabled: javascript, viewport: { width: 1280, height: 900 } });
 		context.setDefaultTimeout(patience);
 		page = await context.newPage();
 		page.on('request', (request) => {
@@ -49,15 +49,18 @@ const commands = {
 		answer = await page.goto(path);
 		return answer.status();
 	},
-	async resize({ width, height }) {
-		await page.setViewportSize({ width, height });
-	},
-	async click(what) {
+	// Clicks on what leads to another page.
+	async follow(what) {
+		const arrived = page.waitForNavigation({ timeout: patience });
+		arrived.catch(() => {});
 		await find(what).click();
-		await page.waitForLoadState();
+		await arrived;
 	},
 	async press({ key }) {
+		const arrived = page.waitForNavigation({ timeout: patience });
+		arrived.catch(() => {});
 		await page.keyboard.press(key);
+		await arrived;
 	},
 	async fill({ value, ...what }) {
 		await find(what).fill(value);
@@ -75,8 +78,11 @@ const commands = {
 	async count({ selector }) {
 		return await page.locator(selector).count();
 	},
-	async attribute({ attribute, ...what }) {
-		return await find(what).getAttribute(attribute);
+	async is_disabled(what) {
+		return await find(what).isDisabled();
+	},
+	async focus(what) {
+		await find(what).focus();
 	},
 	async url() {
 		return page.url();

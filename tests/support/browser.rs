@@ -32,7 +32,7 @@ impl Browser {
         let to = node.stdin.take();
         let from = BufReader::new(node.stdout.take().expect("a pipe"));
         let mut browser = Browser { home, node, to, from };
-        browser.tell("visitor", json!({}));
+        browser.visitor(true);
         browser
     }
 
@@ -50,13 +50,19 @@ impl Browser {
         self.tell("open", json!({ "path": path })).as_u64().expect("a status")
     }
 
-    /// A button or a link, by what it is and says; the page that comes then is there.
-    pub fn click(&mut self, role: &str, name: &str) {
-        self.tell("click", json!({ "role": role, "name": name }));
+    /// Clicks a button or a link, by what it is and says; the page that comes then is there.
+    pub fn follow(&mut self, role: &str, name: &str) {
+        self.tell("follow", json!({ "role": role, "name": name }));
     }
 
-    pub fn click_in(&mut self, selector: &str) {
-        self.tell("click", json!({ "selector": selector }));
+    /// With the keyboard alone.
+    pub fn press_enter_on(&mut self, role: &str, name: &str) {
+        self.tell("focus", json!({ "role": role, "name": name }));
+        self.tell("press", json!({ "key": "Enter" }));
+    }
+
+    pub fn is_disabled(&mut self, role: &str, name: &str) -> bool {
+        self.tell("is_disabled", json!({ "role": role, "name": name })) == true
     }
 
     pub fn fill(&mut self, label: &str, value: &str) {
@@ -84,8 +90,17 @@ impl Browser {
         self.tell("url", json!({})).as_str().expect("an address").to_owned()
     }
 
-    /// Any other of the driver's commands.
-    pub fn tell(&mut self, command: &str, mut with: Value) -> Value {
+    /// What the page itself says.
+    pub fn evaluate(&mut self, code: &str) -> Value {
+        self.tell("evaluate", json!({ "code": code }))
+    }
+
+    /// No request to another host, no dialog, no error of a script.
+    pub fn must_have_nothing_to_complain_of(&mut self) {
+        assert_eq!(self.tell("complaints", json!({})), json!([]));
+    }
+
+    fn tell(&mut self, command: &str, mut with: Value) -> Value {
         with["command"] = json!(command);
         writeln!(self.to.as_mut().expect("node's input"), "{with}").expect("node reads");
         let mut line = String::new();

@@ -25,6 +25,7 @@ mod merge;
 mod on_time;
 mod outcomes;
 mod page_views;
+mod panel;
 mod plugin_lifecycle;
 mod policies;
 mod real_parts;

@@ -26,12 +26,14 @@ const find = ({ role, name, label, selector, nth }) => {
 const commands = {
 	// A new visitor, with or without scripts.
 	async visitor({ javascript }) {
-		const context = await browser.newContext({ baseURL: site, javaScriptEnabled: javascript, viewport: { width: 1280, height: 900 } });
+		const context = await browser.newContext({
+			baseURL: site, javaScriptEnabled: javascript, viewport: { width: 1280, height: 900 }, reducedMotion: 'reduce',
+		});
 		context.setDefaultTimeout(patience);
 		page = await context.newPage();
 		page.on('request', (request) => {
 			const url = request.url();
-			if (!url.startsWith(`${site}/`) && !url.startsWith('data:')) elsewhere.push(url);
+			if (url.startsWith('http') && !url.startsWith(`${site}/`)) elsewhere.push(url);
 		});
 		page.on('dialog', (dialog) => {
 			complaints.push(`a dialog: ${dialog.message()}`);

@@ -106,7 +106,7 @@ function show_filter(): void {
 	show_choice( 'outcome', __( 'Outcome', 'wp-cron-runner' ), outcome_choices() );
 	show_choice( 'last', __( 'Ended', 'wp-cron-runner' ), $times );
 	foreach ( array( 'from' => __( 'or from', 'wp-cron-runner' ), 'to' => __( 'to', 'wp-cron-runner' ) ) as $name => $label ) {
-		echo '<div><label for="wpcr-', esc_attr( $name ), '">', html( $label ), '</label><input type="datetime-local" step="1" id="wpcr-', esc_attr( $name ), '" name="', esc_attr( $name ), '" value="', html( printable( asked( $name ) ) ), '"></div>'; // phpcs:ignore WordPress.Security.EscapeOutput
+		echo '<div><label for="wpcr-', esc_attr( $name ), '">', html( $label ), '</label><input type="datetime-local" id="wpcr-', esc_attr( $name ), '" name="', esc_attr( $name ), '" value="', html( printable( asked( $name ) ) ), '"></div>'; // phpcs:ignore WordPress.Security.EscapeOutput
 	}
 	echo '<button type="submit" class="button">', esc_html__( 'Filter', 'wp-cron-runner' ), '</button></form>';
 }

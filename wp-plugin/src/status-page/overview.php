@@ -120,7 +120,8 @@ function shown_state( array $site ): string {
 		'maintenance'   => __( 'being updated', 'wp-cron-runner' ),
 	);
 	$good  = in_array( $site['state'], array( 'ok', 'starting' ), true );
-	$html  = '<span class="' . ( $good ? 'wpcr-good' : 'wpcr-bad' ) . '"><span aria-hidden="true">' . ( $good ? '✓' : '!' ) . '</span> ' . html( $words[ $site['state'] ] ?? $site['state'] ) . '</span>';
+	$class = array( 'paused' => 'wpcr-note', 'standby' => 'wpcr-note', 'maintenance' => 'wpcr-note' )[ $site['state'] ] ?? ( $good ? 'wpcr-good' : 'wpcr-bad' );
+	$html  = '<span class="' . $class . '"><span aria-hidden="true">' . ( $good ? '✓' : '!' ) . '</span> ' . html( $words[ $site['state'] ] ?? $site['state'] ) . '</span>';
 	$since = ms_of( $site['since'] ?? null );
 	/* translators: %s: a time. */
 	return $html . ( null === $since ? '' : ' ' . sprintf( html( __( 'since %s', 'wp-cron-runner' ) ), shown_time( $since ) ) ) . ( empty( $site['message'] ) ? '' : '<br>' . html( visible( (string) $site['message'] ) ) );
@@ -148,7 +149,7 @@ function shown_pause( array $site ): string {
  * When a pause is to end.
  */
 function until_field( string $id ): string {
-	return '<label for="' . $id . '">' . html( __( 'Until (optional)', 'wp-cron-runner' ) ) . '</label> <input type="datetime-local" step="1" id="' . $id . '" name="until"> ';
+	return '<label for="' . $id . '">' . html( __( 'Until (optional)', 'wp-cron-runner' ) ) . '</label> <input type="datetime-local" id="' . $id . '" name="until"> ';
 }
 
 /**

@@ -170,7 +170,7 @@ function show_waiting(): void {
 	/* translators: %s: name of a hook. */
 	echo '<h2>', sprintf( esc_html__( '%s is running …', 'wp-cron-runner' ), shown( asked( 'hook' ) ) ), '</h2>'; // phpcs:ignore WordPress.Security.EscapeOutput
 	/* translators: %s: a time. */
-	echo '<p role="status" id="wpcr-waiting">', sprintf( esc_html__( 'Asked for %s. Its result is shown here as soon as it has ended.', 'wp-cron-runner' ), shown_time( (int) asked( 'since' ) ) ), '</p>'; // phpcs:ignore WordPress.Security.EscapeOutput
+	echo '<p role="status" id="wpcr-waiting">', sprintf( esc_html__( 'Asked for at %s. Its result is shown here as soon as it has ended.', 'wp-cron-runner' ), shown_time( (int) asked( 'since' ) ) ), '</p>'; // phpcs:ignore WordPress.Security.EscapeOutput
 	echo '<p><a href="', esc_url( $again ), '">', esc_html__( 'Look again', 'wp-cron-runner' ), '</a></p><noscript><meta http-equiv="refresh" content="2"></noscript>';
 	echo '<script>(function look(){setTimeout(function(){fetch(location.href,{credentials:"same-origin"}).then(function(answer){if(answer.redirected){location.replace(answer.url)}else{return answer.text().then(function(text){var now=new DOMParser().parseFromString(text,"text/html").getElementById("wpcr-waiting");if(now){document.getElementById("wpcr-waiting").textContent=now.textContent}look()})}}).catch(look)},2000)})()</script>';
 }

@@ -224,15 +224,16 @@ function show_style(): void {
 .wpcr td time{white-space:nowrap}
 .wpcr pre{background:#fff;border:1px solid #8c8f94;padding:.8em;max-height:30em;overflow:auto;white-space:pre-wrap;overflow-wrap:anywhere;text-align:start}
 .wpcr-more{color:#50575e}
-.wpcr td .wpcr-far{display:block}
+.wpcr-far::before{content:"("}
+.wpcr-far::after{content:")"}
+.wpcr-wide .wpcr-far{display:block}
+.wpcr-wide .wpcr-far::before,.wpcr-wide .wpcr-far::after{content:none}
 .wpcr-good{color:#00650f}
 .wpcr-bad{color:#b32d2e;font-weight:600}
+.wpcr-note{font-weight:600}
 .wpcr-form{display:inline-block;margin-inline-end:4px}
 .wpcr-do{white-space:nowrap}
 .wpcr-facts th{width:12em;font-weight:600}
-.wpcr-facts td .wpcr-far{display:inline}
-.wpcr-facts .wpcr-far::before{content:"("}
-.wpcr-facts .wpcr-far::after{content:")"}
 .wpcr-filter{display:flex;flex-wrap:wrap;gap:.5em 1em;align-items:end;margin-block:1em}
 .wpcr-filter label{display:block}
 .wpcr-charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,440px),1fr));gap:1em}

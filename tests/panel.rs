@@ -95,6 +95,13 @@ fn forms(page: &Page) -> Vec<Form> {
         .collect()
 }
 
+/// What follows the panel's own address in the links of a page to one screen.
+fn links(page: &Page, screen: &str) -> Vec<String> {
+    let targets = page.body.split("href=\"").skip(1).filter_map(|rest| rest.split('"').next());
+    let queries = targets.filter_map(|url| url.split_once(PANEL)).map(|(_, query)| query.replace("&#038;", "&"));
+    queries.filter(|query| query.starts_with(screen)).collect()
+}
+
 /// As in an address or a form.
 fn encoded(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);

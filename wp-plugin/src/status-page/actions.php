@@ -109,16 +109,14 @@ function do_run( array $of ): array {
 		return array( null, new \WP_Error( 'event', __( 'There is no such event any more; nothing was run.', 'wp-cron-runner' ) ) );
 	}
 	$runs = ask_runner( '/v1/sites/' . site_name() . '/run', array( 'hook' => printable( $hook ), 'key' => $key ), RUN_WAITS );
-	if ( is_wp_error( $runs ) && 'late' === $runs->get_error_code() ) {
-		return array( array( 'screen' => 'waiting', 'hook' => printable( $hook ), 'since' => $since ), null );
-	}
 	if ( is_wp_error( $runs ) ) {
-		return array( null, $runs );
+		$query = array( 'screen' => 'waiting', 'since' => $since ) + history_of( $hook );
+		return 'late' === $runs->get_error_code() && isset( $query['hook'] ) ? array( $query, null ) : array( null, $runs );
 	}
 	if ( ! $runs ) {
 		return array( null, new \WP_Error( 'none', __( 'Nothing was run: the event was gone, or runs already.', 'wp-cron-runner' ) ) );
 	}
-	$query = 1 === count( $runs ) && isset( $runs[0]['run'] ) ? array( 'screen' => 'run', 'run' => (string) $runs[0]['run'] ) : array( 'screen' => 'history', 'hook' => printable( $hook ) );
+	$query = 1 === count( $runs ) && isset( $runs[0]['run'] ) ? array( 'screen' => 'run', 'run' => (string) $runs[0]['run'] ) : history_of( $hook );
 	/* translators: %s: number of events. */
 	return array( $query, sprintf( _n( '%s event was run.', '%s events were run.', count( $runs ), 'wp-cron-runner' ), number_format_i18n( count( $runs ) ) ) );
 }

@@ -68,12 +68,12 @@ function show_event( array $event ): void {
 	$hook  = $event['hook'];
 	$about = short_name( $hook );
 	$args  = (string) $event['args'];
-	echo '<tr><td>', screen_link( array( 'screen' => 'history', 'hook' => printable( $hook ) ), shown( $hook ) ), $event['paused'] ? '<br><strong>' . esc_html__( 'paused', 'wp-cron-runner' ) . '</strong>' : '', '</td>'; // phpcs:ignore WordPress.Security.EscapeOutput
+	echo '<tr><td>', screen_link( history_of( $hook ), shown( $hook ) ), $event['paused'] ? '<br><strong>' . esc_html__( 'paused', 'wp-cron-runner' ) . '</strong>' : '', '</td>'; // phpcs:ignore WordPress.Security.EscapeOutput
 	echo '<td>', shown_time( $event['due_at'] * 1000 ), '</td><td>', shown_schedule( $event['schedule'], $event['interval'] ), '</td>'; // phpcs:ignore WordPress.Security.EscapeOutput
 	echo '<td>', strlen( $args ) > ARGS_SHOWN ? '<details><summary>' . shown( substr( $args, 0, ARGS_SHOWN ) ) . '…</summary>' . shown( $args, 5000 ) . '</details>' : shown( $args ), '</td><td>', owner_names( $hook ), '</td><td class="wpcr-do">'; // phpcs:ignore WordPress.Security.EscapeOutput
 	echo button( 'run', array( 'hook' => $hook, 'key' => $event['key'] ), __( 'Run now', 'wp-cron-runner' ), $about, array( 'disabled' => ! is_runner_here() ) ); // phpcs:ignore WordPress.Security.EscapeOutput
 	echo $event['paused'] ? button( 'resume-hook', array( 'hook' => $hook ), __( 'Resume', 'wp-cron-runner' ), $about ) : button( 'pause-hook', array( 'hook' => $hook ), __( 'Pause', 'wp-cron-runner' ), $about ); // phpcs:ignore WordPress.Security.EscapeOutput
-	echo '<a class="button button-small" href="', esc_url( panel_url( array( 'screen' => 'delete', 'hook' => $hook, 'key' => $event['key'], 'due' => $event['due_at'] ) ) ), '">', esc_html__( 'Delete', 'wp-cron-runner' ), '<span class="screen-reader-text"> ', html( $about ), '</span></a></td></tr>'; // phpcs:ignore WordPress.Security.EscapeOutput
+	echo '<a class="button button-small" href="', esc_url( panel_url( array( 'screen' => 'delete', 'hook' => md5( $hook ), 'key' => $event['key'], 'due' => $event['due_at'] ) ) ), '">', esc_html__( 'Delete', 'wp-cron-runner' ), '<span class="screen-reader-text"> ', html( $about ), '</span></a></td></tr>'; // phpcs:ignore WordPress.Security.EscapeOutput
 }
 
 /**
@@ -118,26 +118,37 @@ function show_paused_hooks(): void {
  * Deleting cannot be undone, so it is asked once more, on a page of its own.
  */
 function show_delete(): void {
-	$hook  = asked( 'hook' );
-	$event = event_in_option( $hook, asked( 'key' ), (int) asked( 'due' ) );
+	$event = event_due_at( (int) asked( 'due' ), asked( 'hook' ), asked( 'key' ) );
 	$back  = screen_link( array( 'screen' => 'events' ), esc_html__( 'Back to the events', 'wp-cron-runner' ) );
 	echo '<h2>', esc_html__( 'Delete this event?', 'wp-cron-runner' ), '</h2>';
 	if ( ! $event ) {
 		echo '<p>', esc_html__( 'There is no such event any more.', 'wp-cron-runner' ), '</p><p>', $back, '</p>'; // phpcs:ignore WordPress.Security.EscapeOutput
 		return;
 	}
+	$hook = $event['hook'];
 	echo '<p>', shown( $hook ), ', ', shown_time( $event['due_at'] * 1000 ), ', ', shown_schedule( $event['schedule'], $event['interval'] ), '</p><p>', shown( $event['args'], 5000 ), '</p>'; // phpcs:ignore WordPress.Security.EscapeOutput
 	echo '<p>', null === $event['schedule'] ? esc_html__( 'It will not run, and its arguments are gone with it. This cannot be undone.', 'wp-cron-runner' ) : esc_html__( 'It will not run any more. This cannot be undone; but the plugin that scheduled it will most likely schedule it again. To stop a hook for a while, pause it.', 'wp-cron-runner' ), '</p>';
 	echo button( 'delete', array( 'hook' => $hook, 'key' => $event['key'], 'due' => $event['due_at'] ), __( 'Delete the event', 'wp-cron-runner' ), '', array( 'class' => 'button button-primary' ) ), ' ', $back; // phpcs:ignore WordPress.Security.EscapeOutput
 }
 
 /**
- * The scheduled event of this hook, key and, where it is given, time; null where there is none.
+ * The scheduled event of this time, key, and hash of a hook: a name can be too long for an address.
  */
-function event_in_option( string $hook, string $key, ?int $due_at = null ): ?array {
-	$all = report_events( array( 'search' => printable( $hook ), 'n' => PHP_INT_MAX ) );
-	foreach ( $all['events'] as $event ) {
-		if ( $event['hook'] === $hook && ( '' === $key || $event['key'] === $key ) && ( null === $due_at || $event['due_at'] === $due_at ) ) {
+function event_due_at( int $due_at, string $hash, string $key ): ?array {
+	foreach ( report_events( array( 'n' => PHP_INT_MAX ) )['events'] as $event ) {
+		if ( $event['due_at'] === $due_at && $event['key'] === $key && md5( $event['hook'] ) === $hash ) {
+			return $event;
+		}
+	}
+	return null;
+}
+
+/**
+ * The next scheduled event of this hook and, where it is given, key; null where there is none.
+ */
+function event_in_option( string $hook, string $key ): ?array {
+	foreach ( report_events( array( 'search' => printable( $hook ), 'n' => PHP_INT_MAX ) )['events'] as $event ) {
+		if ( $event['hook'] === $hook && ( '' === $key || $event['key'] === $key ) ) {
 			return $event;
 		}
 	}

@@ -142,6 +142,14 @@ function run_link( array $run ): string {
 }
 
 /**
+ * The way to a hook's runs. Servers take no address of ten thousand bytes, and nobody means such a name.
+ */
+function history_of( string $hook ): array {
+	$hook = printable( $hook );
+	return array( 'screen' => 'history' ) + ( strlen( $hook ) > 1000 ? array() : array( 'hook' => $hook ) );
+}
+
+/**
  * The hook, or the job, that was run.
  */
 function name_of_run( array $run ): string {

@@ -253,7 +253,7 @@ function show_hook_table( string $title, array $hooks ): void {
 	echo table_head( $title, array( __( 'Hook', 'wp-cron-runner' ), __( 'Runs', 'wp-cron-runner' ), __( 'Not ok', 'wp-cron-runner' ), __( 'Took, median', 'wp-cron-runner' ), __( '95 % within', 'wp-cron-runner' ), __( 'At most', 'wp-cron-runner' ), __( 'Late, median', 'wp-cron-runner' ) ) ); // phpcs:ignore WordPress.Security.EscapeOutput
 	foreach ( $hooks as $hook ) {
 		$name = (string) ( $hook['hook'] ?? $hook['job'] ?? '' );
-		echo '<tr><td>', isset( $hook['hook'] ) ? screen_link( array( 'screen' => 'history', 'hook' => $name ), shown( $name ) ) : shown( $name ), '</td><td>', html( number_format_i18n( (int) $hook['runs'] ) ), '</td><td>', html( number_format_i18n( (int) $hook['bad'] ) ), '</td><td>', html( duration( $hook['ms']['p50'] ?? null ) ), '</td><td>', html( duration( $hook['ms']['p95'] ?? null ) ), '</td><td>', html( duration( $hook['ms']['max'] ?? null ) ), '</td><td>', html( duration( $hook['lateness_ms']['p50'] ?? null ) ), '</td></tr>'; // phpcs:ignore WordPress.Security.EscapeOutput
+		echo '<tr><td>', isset( $hook['hook'] ) ? screen_link( history_of( $name ), shown( $name ) ) : shown( $name ), '</td><td>', html( number_format_i18n( (int) $hook['runs'] ) ), '</td><td>', html( number_format_i18n( (int) $hook['bad'] ) ), '</td><td>', html( duration( $hook['ms']['p50'] ?? null ) ), '</td><td>', html( duration( $hook['ms']['p95'] ?? null ) ), '</td><td>', html( duration( $hook['ms']['max'] ?? null ) ), '</td><td>', html( duration( $hook['lateness_ms']['p50'] ?? null ) ), '</td></tr>'; // phpcs:ignore WordPress.Security.EscapeOutput
 	}
 	echo TABLE_END; // phpcs:ignore WordPress.Security.EscapeOutput
 }

@@ -146,7 +146,7 @@ function show_hook_of_run( array $run ): void {
 		echo '<h3>', esc_html__( 'Other runs of this hook', 'wp-cron-runner' ), '</h3>';
 		show_runs( __( 'Other runs of this hook', 'wp-cron-runner' ), array_slice( $others, 0, 5 ) );
 	}
-	echo '<p>', screen_link( array( 'screen' => 'history', 'hook' => $hook ), esc_html__( 'All runs of this hook', 'wp-cron-runner' ) ), '</p>'; // phpcs:ignore WordPress.Security.EscapeOutput
+	echo '<p>', screen_link( history_of( $hook ), esc_html__( 'All runs of this hook', 'wp-cron-runner' ) ), '</p>'; // phpcs:ignore WordPress.Security.EscapeOutput
 }
 
 /**

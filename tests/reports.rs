@@ -159,6 +159,7 @@ fn a_pause_of_a_hook_ends_by_itself_and_page_loads_heed_it() {
         site.ledger().end_of("fx_recurring")
     });
     assert_eq!(site.ledger().begins("fx_output").len(), 0, "nor by a page load");
+    wait_for("a page view that starts nothing", secs(10), || site.page_cost("/").1.is_empty().then_some(()));
 }
 
 #[test]

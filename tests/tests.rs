@@ -35,6 +35,7 @@ mod reload;
 mod replace_crontab;
 mod reports;
 mod safety;
+mod site_health;
 mod stream;
 mod support;
 mod updates;

@@ -165,6 +165,18 @@ same( 'all due', array( 'next' => null, 'due' => 4, 'oldest' => 100 ), timetable
 same( 'a hook that looks like a number is a string', '123', due_events( $cron, 250 )[2][1] );
 same( 'empty', array( 'next' => null, 'due' => 0, 'oldest' => null ), timetable( array( 'version' => 2 ), 5 ) );
 
+// Paused hooks.
+$two = array( 100 => array( 'a' => array( 'k' => array( 'schedule' => false ) ), '123' => array( 'k' => array( 'schedule' => false ) ) ) );
+same( 'a pause without an end', array( 'next' => null, 'due' => 1, 'oldest' => 100 ), timetable( $two, 100, array( 'a' => array( 'until_ms' => null ) ) ) );
+same( 'a pause with an end', array( 'next' => 151, 'due' => 1, 'oldest' => 100 ), timetable( $two, 100, array( 'a' => array( 'until_ms' => 150001 ) ) ) );
+same( 'at its end', array( 'next' => null, 'due' => 2, 'oldest' => 100 ), timetable( $two, 151, array( 'a' => array( 'until_ms' => 150001 ) ) ) );
+same( 'a hook that looks like a number', array( array( 100, 'a', 'k', array( 'schedule' => false ) ) ), due_events( $two, 100, array( 123 => array( 'until_ms' => null ) ) ) );
+
+// Text for people's eyes, as the runner writes it.
+same( 'what steers a terminal', 'a\x1B[31mb\n\u{202e}\u{85}\x00', visible( "a\x1b[31mb\n\u{202e}\u{85}\0" ) );
+same( 'what is long', str_repeat( 'x', 256 ) . '... (10000 bytes)', visible( str_repeat( 'x', 10000 ) ) );
+same( 'a cut between the bytes of a letter', true, (bool) preg_match( '/^é+\.\.\. \(400 bytes\)$/u', visible( str_repeat( 'é', 200 ), 255 ) ) );
+
 $copy = $cron;
 same( 'removed', true, remove_event( $copy, 100, 'a', 'k1' ) );
 same( 'removed once', false, remove_event( $copy, 100, 'a', 'k1' ) );

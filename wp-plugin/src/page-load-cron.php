@@ -63,9 +63,18 @@ function action_spawn(): void {
 	if ( defined( 'DOING_CRON' ) || wp_doing_ajax() ) {
 		return;
 	}
-	$crons = _get_cron_array();
-	$first = $crons ? (int) min( array_keys( $crons ) ) : PHP_INT_MAX;
-	if ( $first > time() && ! empty( settings()['settled'] ) ) {
+	$crons  = (array) _get_cron_array();
+	$is_due = $crons && (int) min( array_keys( $crons ) ) <= time();
+	if ( $is_due ) {
+		// One query, and only where the alternative is a request.
+		require_once __DIR__ . '/pauses.php';
+		try {
+			$is_due = (bool) due_events( $crons, time(), paused_hooks( page_connection() ) );
+		} catch ( Database_Error $e ) {
+			return;
+		}
+	}
+	if ( ! $is_due && ! empty( settings()['settled'] ) ) {
 		return;
 	}
 	// Claims that the runner left behind are not in the option, so core would find nothing ready.

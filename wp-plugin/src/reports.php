@@ -43,9 +43,19 @@ function runner_or_journal( string $what, array $body, callable $journal ): arra
  * The runner, this site, and its jobs: from, why, runner, site, jobs.
  */
 function report_status(): array {
-	$said = runner_or_journal( 'view', array(), __NAMESPACE__ . '\site_in_journal' );
-	$none = array( 'runner' => null, 'site' => array( 'state' => 'no runner', 'running' => array(), 'open' => array(), 'paused_hooks' => array() ), 'jobs' => array() );
-	return array( 'from' => $said['from'], 'why' => $said['why'] ) + $said['answer'] + $none;
+	$said   = runner_or_journal( 'view', array(), __NAMESPACE__ . '\site_in_journal' );
+	$none   = array( 'runner' => null, 'site' => array( 'state' => 'no runner', 'running' => array(), 'open' => array(), 'paused_hooks' => array() ), 'jobs' => array() );
+	$status = array( 'from' => $said['from'], 'why' => $said['why'] ) + $said['answer'] + $none;
+	if ( has_tables() ) {
+		// The runner knows them since its last look; here they are.
+		try {
+			$status['site']['held']         = held_runs( page_connection() );
+			$status['site']['paused_hooks'] = array_map( 'strval', array_keys( paused_hooks( page_connection() ) ) );
+		} catch ( Database_Error $e ) {
+			$status['why'] = $e->getMessage();
+		}
+	}
+	return $status;
 }
 
 /**
@@ -71,10 +81,8 @@ function site_in_journal(): array {
 			'due'          => $table['due'],
 			'oldest'       => rfc3339( null === $table['oldest'] ? null : $table['oldest'] * 1000 ),
 			'paused'       => false,
-			'paused_hooks' => array_map( 'strval', array_keys( paused_hooks( $db ) ) ),
 			'running'      => array(),
 			'open'         => array_map( __NAMESPACE__ . '\report_row', open_rows( $db ) ),
-			'held'         => held_runs( $db ),
 			'lock_kind'    => settings()['lock_kind'] ?? null,
 			'epoch'        => $owner['epoch'],
 			'install'      => install_id(),

@@ -117,12 +117,22 @@ function decide_run( string $run, string $decision ) {
 		return new \WP_Error( 'run', __( 'This is no run id.', 'wp-cron-runner' ) );
 	}
 	$answer = ask_runner( "/v1/runs/$run/$decision", array(), 10.0 );
+	if ( is_wp_error( $answer ) && in_array( $answer->get_error_code(), array( 'away', 'stranger' ), true ) ) {
+		$answer = decide_here( $run, $decision );
+	}
 	if ( ! is_wp_error( $answer ) ) {
+		save_settings( array( 'held' => held_runs( page_connection() ) ) );
 		return true;
 	}
-	if ( ! in_array( $answer->get_error_code(), array( 'away', 'stranger' ), true ) ) {
-		return $answer;
-	}
+	return $answer;
+}
+
+/**
+ * The same without a runner.
+ *
+ * @return true|\WP_Error
+ */
+function decide_here( string $run, string $decision ) {
 	return with_option(
 		static function ( Connection $db, Locks $locks ) use ( $run, $decision ): void {
 			if ( 'requeue' === $decision ) {

@@ -17,7 +17,7 @@ pub fn hostile_names_are_only_names(panel: &mut Panel, site: &Site) {
     panel.open("&screen=events");
     panel.look("coming-up");
     let text = panel.text();
-    assert!(text.contains(script) && text.contains("fx_\\xE2\\x80\\xAEturned"), "{text}");
+    assert!(text.contains(script) && text.contains("fx_\\u{202e}turned"), "{text}");
     assert!(!text.contains('\u{202e}'), "{text}");
     panel.browser.follow("button", &format!("Pause {script}"));
     panel.browser.see(&format!("The hook {script} is paused."));
@@ -67,6 +67,14 @@ pub fn runs_now(panel: &mut Panel, site: &Site, runner: &Runner) {
     }
     panel.look("run-failed");
     assert_eq!(runner.history_of("fx_exception")[0]["outcome"], "failed");
+
+    // One that prints more than is kept.
+    site.schedule_in(3600, "fx_flood", &json!([1]));
+    panel.open("&screen=events&search=fx_flood");
+    panel.browser.follow("button", "Run now fx_flood");
+    panel.browser.see("Cut: the first 64 KB are here, and 960 KB more were not kept.");
+    panel.open("&screen=history&hook=fx_exception");
+    panel.browser.follow("link", "fx_exception");
 }
 
 pub fn decides(panel: &mut Panel, site: &Site, runner: &Runner) {
@@ -197,8 +205,16 @@ pub fn filters(panel: &mut Panel, site: &Site, runner: &Runner) {
     panel.browser.fill("to", "2020-01-01T00:00");
     panel.browser.follow("button", "Filter");
     panel.browser.see("No run of that kind has ended.");
+    // The charts say their numbers, and when something was deployed.
+    assert!(runner.cli(&["deploy", "shop 2.4 <b>new checkout</b>"]).status.success());
     panel.open("");
     panel.look("overview");
+    for of in ["lateness_ms", "ms"] {
+        let said = panel.browser.evaluate(&format!("document.getElementById('wpcr-chart-{of}-desc').textContent"));
+        let said = said.as_str().expect("a description").to_owned();
+        assert!(said.contains(&format!(" runs, {bad} not ok. Median ")), "{said}");
+        assert!(said.contains("deployed ") && said.contains("shop 2.4 <b>new checkout</b>"), "{said}");
+    }
     assert!(panel.text().contains("Hooks that failed most often in the last 24 hours"));
     assert_eq!(panel.browser.open("/wp-admin/site-health.php"), 200);
     panel.browser.shot(&format!("{}-site-health", panel.version));

@@ -94,7 +94,7 @@ function show_answer(): void {
 	$answer = '' === asked( 'said' ) ? false : get_transient( answer_name() );
 	if ( is_array( $answer ) ) {
 		delete_transient( answer_name() );
-		echo '<div role="', 'error' === $answer[0] ? 'alert' : 'status', '">', notice( $answer[0], html( visible( (string) $answer[1] ) ) ), '</div>'; // phpcs:ignore WordPress.Security.EscapeOutput
+		echo '<div role="', 'error' === $answer[0] ? 'alert' : 'status', '">', notice( $answer[0], html( visible( (string) $answer[1], SHOWN_BYTES ) ) ), '</div>'; // phpcs:ignore WordPress.Security.EscapeOutput
 	}
 }
 
@@ -151,7 +151,7 @@ function do_pause_hook( array $of ): array {
 	}
 	$done = pause_hook( $hook, $until );
 	/* translators: %s: name of a hook. */
-	return array( null, true === $done ? sprintf( __( 'The hook %s is paused.', 'wp-cron-runner' ), short_name( $hook ) ) : $done );
+	return array( null, true === $done ? sprintf( __( 'The hook %s is paused.', 'wp-cron-runner' ), visible( $hook ) ) : $done );
 }
 
 /**
@@ -160,7 +160,7 @@ function do_pause_hook( array $of ): array {
 function do_resume_hook( array $of ): array {
 	$done = resume_hook( $of['hook'] ?? '' );
 	/* translators: %s: name of a hook. */
-	return array( null, true === $done ? sprintf( __( 'The hook %s runs again.', 'wp-cron-runner' ), short_name( $of['hook'] ?? '' ) ) : $done );
+	return array( null, true === $done ? sprintf( __( 'The hook %s runs again.', 'wp-cron-runner' ), visible( $of['hook'] ?? '' ) ) : $done );
 }
 
 /**

@@ -117,7 +117,7 @@ function draw_marks( array $summary, callable $x ): void {
  */
 function mark_words( array $mark ): string {
 	/* translators: 1: time, 2: what was deployed. */
-	return sprintf( __( 'deployed %1$s: %2$s', 'wp-cron-runner' ), clock_text( (int) $mark['at_ms'] ), short_name( (string) $mark['note'] ) );
+	return sprintf( __( 'deployed %1$s: %2$s', 'wp-cron-runner' ), clock_text( (int) $mark['at_ms'] ), visible( (string) $mark['note'] ) );
 }
 
 /**

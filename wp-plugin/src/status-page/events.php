@@ -66,11 +66,11 @@ function show_pages( int $total, int $page, string $search ): void {
  */
 function show_event( array $event ): void {
 	$hook  = $event['hook'];
-	$about = short_name( $hook );
+	$about = visible( $hook );
 	$args  = (string) $event['args'];
 	echo '<tr><td>', screen_link( history_of( $hook ), shown( $hook ) ), $event['paused'] ? '<br><strong>' . esc_html__( 'paused', 'wp-cron-runner' ) . '</strong>' : '', '</td>'; // phpcs:ignore WordPress.Security.EscapeOutput
 	echo '<td>', shown_time( $event['due_at'] * 1000 ), '</td><td>', shown_schedule( $event['schedule'], $event['interval'] ), '</td>'; // phpcs:ignore WordPress.Security.EscapeOutput
-	echo '<td>', strlen( $args ) > ARGS_SHOWN ? '<details><summary>' . shown( substr( $args, 0, ARGS_SHOWN ) ) . '…</summary>' . shown( $args, 5000 ) . '</details>' : shown( $args ), '</td><td>', owner_names( $hook ), '</td><td class="wpcr-do">'; // phpcs:ignore WordPress.Security.EscapeOutput
+	echo '<td>', strlen( $args ) > ARGS_SHOWN ? '<details><summary>' . shown( $args, ARGS_SHOWN ) . '</summary>' . shown( $args, SHOWN_BYTES ) . '</details>' : shown( $args ), '</td><td>', owner_names( $hook ), '</td><td class="wpcr-do">'; // phpcs:ignore WordPress.Security.EscapeOutput
 	echo button( 'run', array( 'hook' => $hook, 'key' => $event['key'] ), __( 'Run now', 'wp-cron-runner' ), $about, array( 'disabled' => ! is_runner_here() ) ); // phpcs:ignore WordPress.Security.EscapeOutput
 	echo $event['paused'] ? button( 'resume-hook', array( 'hook' => $hook ), __( 'Resume', 'wp-cron-runner' ), $about ) : button( 'pause-hook', array( 'hook' => $hook ), __( 'Pause', 'wp-cron-runner' ), $about ); // phpcs:ignore WordPress.Security.EscapeOutput
 	echo '<a class="button button-small" href="', esc_url( panel_url( array( 'screen' => 'delete', 'hook' => md5( $hook ), 'key' => $event['key'], 'due' => $event['due_at'] ) ) ), '">', esc_html__( 'Delete', 'wp-cron-runner' ), '<span class="screen-reader-text"> ', html( $about ), '</span></a></td></tr>'; // phpcs:ignore WordPress.Security.EscapeOutput
@@ -85,7 +85,7 @@ function shown_schedule( ?string $schedule, ?int $interval ): string {
 	}
 	$known = wp_get_schedules()[ $schedule ]['display'] ?? null;
 	if ( is_string( $known ) ) {
-		return html( short_name( $known ) );
+		return html( visible( $known ) );
 	}
 	/* translators: %s: a length of time. */
 	return shown( $schedule ) . ( $interval ? ', ' . html( sprintf( __( 'every %s', 'wp-cron-runner' ), human_time_diff( 0, $interval ) ) ) : '' );
@@ -105,7 +105,7 @@ function show_paused_hooks(): void {
 		echo table_head( __( 'Paused hooks', 'wp-cron-runner' ), array( __( 'Hook', 'wp-cron-runner' ), __( 'Until', 'wp-cron-runner' ), __( 'Do', 'wp-cron-runner' ) ) ); // phpcs:ignore WordPress.Security.EscapeOutput
 		foreach ( $paused as $hook => $pause ) {
 			$hook = (string) $hook;
-			echo '<tr><td>', shown( $hook ), '</td><td>', isset( $pause['until_ms'] ) ? shown_time( (int) $pause['until_ms'] ) : esc_html__( 'somebody resumes it', 'wp-cron-runner' ), '</td><td>', button( 'resume-hook', array( 'hook' => $hook ), __( 'Resume', 'wp-cron-runner' ), short_name( $hook ) ), '</td></tr>'; // phpcs:ignore WordPress.Security.EscapeOutput
+			echo '<tr><td>', shown( $hook ), '</td><td>', isset( $pause['until_ms'] ) ? shown_time( (int) $pause['until_ms'] ) : esc_html__( 'somebody resumes it', 'wp-cron-runner' ), '</td><td>', button( 'resume-hook', array( 'hook' => $hook ), __( 'Resume', 'wp-cron-runner' ), visible( $hook ) ), '</td></tr>'; // phpcs:ignore WordPress.Security.EscapeOutput
 		}
 		echo TABLE_END; // phpcs:ignore WordPress.Security.EscapeOutput
 	}
@@ -126,7 +126,7 @@ function show_delete(): void {
 		return;
 	}
 	$hook = $event['hook'];
-	echo '<p>', shown( $hook ), ', ', shown_time( $event['due_at'] * 1000 ), ', ', shown_schedule( $event['schedule'], $event['interval'] ), '</p><p>', shown( $event['args'], 5000 ), '</p>'; // phpcs:ignore WordPress.Security.EscapeOutput
+	echo '<p>', shown( $hook ), ', ', shown_time( $event['due_at'] * 1000 ), ', ', shown_schedule( $event['schedule'], $event['interval'] ), '</p><p>', shown( $event['args'], SHOWN_BYTES ), '</p>'; // phpcs:ignore WordPress.Security.EscapeOutput
 	echo '<p>', null === $event['schedule'] ? esc_html__( 'It will not run, and its arguments are gone with it. This cannot be undone.', 'wp-cron-runner' ) : esc_html__( 'It will not run any more. This cannot be undone; but the plugin that scheduled it will most likely schedule it again. To stop a hook for a while, pause it.', 'wp-cron-runner' ), '</p>';
 	echo button( 'delete', array( 'hook' => $hook, 'key' => $event['key'], 'due' => $event['due_at'] ), __( 'Delete the event', 'wp-cron-runner' ), '', array( 'class' => 'button button-primary' ) ), ' ', $back; // phpcs:ignore WordPress.Security.EscapeOutput
 }

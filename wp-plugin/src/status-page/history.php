@@ -129,7 +129,7 @@ function show_runs( string $caption, array $runs ): void {
 	echo table_head( $caption, array( __( 'Hook', 'wp-cron-runner' ), __( 'Outcome', 'wp-cron-runner' ), __( 'Due', 'wp-cron-runner' ), __( 'Late', 'wp-cron-runner' ), __( 'Took', 'wp-cron-runner' ), __( 'Ended', 'wp-cron-runner' ) ) ); // phpcs:ignore WordPress.Security.EscapeOutput
 	foreach ( $runs as $run ) {
 		$words = (string) ( $run['error']['message'] ?? $run['reason'] ?? '' );
-		echo '<tr><td>', run_link( $run ), '</td><td>', shown_outcome( $run ), '' === $words ? '' : '<br>' . html( short_name( $words ) ), '</td><td>', shown_time( ms_of( $run['due'] ?? null ), false ), '</td><td>', html( duration( $run['lateness_ms'] ?? null ) ), '</td><td>', html( duration( $run['ms'] ?? null ) ), '</td><td>', shown_time( ms_of( $run['ended'] ?? null ) ), '</td></tr>'; // phpcs:ignore WordPress.Security.EscapeOutput
+		echo '<tr><td>', run_link( $run ), '</td><td>', shown_outcome( $run ), '' === $words ? '' : '<br>' . html( visible( $words ) ), '</td><td>', shown_time( ms_of( $run['due'] ?? null ), false ), '</td><td>', html( duration( $run['lateness_ms'] ?? null ) ), '</td><td>', html( duration( $run['ms'] ?? null ) ), '</td><td>', shown_time( ms_of( $run['ended'] ?? null ) ), '</td></tr>'; // phpcs:ignore WordPress.Security.EscapeOutput
 	}
 	echo TABLE_END; // phpcs:ignore WordPress.Security.EscapeOutput
 }

@@ -37,19 +37,19 @@ function show_troubles(): void {
 		echo notice( 'warning', html( __( 'No runner has taken over this site yet; page loads start its events as ever. On the server, `wp-cron-runner init` finds the site and sets everything up, and `wp-cron-runner check --connect` says what is missing.', 'wp-cron-runner' ) ) ); // phpcs:ignore WordPress.Security.EscapeOutput
 	} elseif ( ! is_runner_here() ) {
 		/* translators: %s: why, a sentence. */
-		echo notice( 'warning', '<strong>' . html( __( 'The runner does not answer.', 'wp-cron-runner' ) ) . '</strong> ' . html( visible( (string) panel_status()['why'] ) ) . ' ' . html( __( 'What follows is read from the site’s own journal, which has no output of events. Nothing can be run now, and the site cannot be paused, before the runner is back; all else works.', 'wp-cron-runner' ) ) ); // phpcs:ignore WordPress.Security.EscapeOutput
+		echo notice( 'warning', '<strong>' . html( __( 'The runner does not answer.', 'wp-cron-runner' ) ) . '</strong> ' . html( visible( (string) panel_status()['why'], SHOWN_BYTES ) ) . ' ' . html( __( 'What follows is read from the site’s own journal, which has no output of events. Nothing can be run now, and the site cannot be paused, before the runner is back; all else works.', 'wp-cron-runner' ) ) ); // phpcs:ignore WordPress.Security.EscapeOutput
 	}
 	if ( null !== $error ) {
 		/* translators: 1: what is wrong, in English, 2: a command. */
-		echo notice( 'error', html( sprintf( __( 'The schedule cannot be read: %1$s. On the server, `%2$s` lists what it can be put back to.', 'wp-cron-runner' ), visible( $error ), 'wp-cron-runner restore ' . site_name() ) ) ); // phpcs:ignore WordPress.Security.EscapeOutput
+		echo notice( 'error', html( sprintf( __( 'The schedule cannot be read: %1$s. On the server, `%2$s` lists what it can be put back to.', 'wp-cron-runner' ), visible( $error, SHOWN_BYTES ), 'wp-cron-runner restore ' . site_name() ) ) ); // phpcs:ignore WordPress.Security.EscapeOutput
 	}
 	foreach ( (array) ( panel_status()['runner']['not_ready'] ?? array() ) as $sentence ) {
-		echo notice( 'error', html( visible( (string) $sentence ) ) ); // phpcs:ignore WordPress.Security.EscapeOutput
+		echo notice( 'error', html( visible( (string) $sentence, SHOWN_BYTES ) ) ); // phpcs:ignore WordPress.Security.EscapeOutput
 	}
 	if ( is_runner_here() && ! in_array( $site['state'], array( 'ok', 'paused', 'starting' ), true ) ) {
 		$kind = in_array( $site['state'], array( 'standby', 'maintenance', 'busy' ), true ) ? 'warning' : 'error';
 		/* translators: 1: a word for the state, in English, 2: a sentence. */
-		echo notice( $kind, html( sprintf( __( 'The runner has trouble with this site (%1$s). %2$s', 'wp-cron-runner' ), $site['state'], visible( (string) ( $site['message'] ?? '' ) ) ) ) ); // phpcs:ignore WordPress.Security.EscapeOutput
+		echo notice( $kind, html( sprintf( __( 'The runner has trouble with this site (%1$s). %2$s', 'wp-cron-runner' ), $site['state'], visible( (string) ( $site['message'] ?? '' ), SHOWN_BYTES ) ) ) ); // phpcs:ignore WordPress.Security.EscapeOutput
 	}
 }
 
@@ -96,7 +96,7 @@ function show_state( array $status ): void {
 		$facts[ __( 'Called wp-cron.php', 'wp-cron-runner' ) ] = shown( (string) $site['stray']['who'] ) . ' ' . shown_time( (int) ( $site['stray']['at_ms'] ?? 0 ) ) . '<br>' . html( __( 'It has nothing to do any more and can be taken out of the crontab that calls it.', 'wp-cron-runner' ) );
 	}
 	$facts[ __( 'Pause', 'wp-cron-runner' ) ] = shown_pause( $site );
-	echo '<h2>', esc_html__( 'State', 'wp-cron-runner' ), '</h2><table class="widefat striped wpcr-facts"><caption class="screen-reader-text">', esc_html__( 'State of the runner and of this site', 'wp-cron-runner' ), '</caption><tbody>';
+	echo '<h2>', esc_html__( 'State', 'wp-cron-runner' ), '</h2><p>', is_runner_here() ? esc_html__( 'Read from the runner.', 'wp-cron-runner' ) : esc_html__( 'Read from the site’s own journal.', 'wp-cron-runner' ), '</p><table class="widefat striped wpcr-facts"><caption class="screen-reader-text">', esc_html__( 'State of the runner and of this site', 'wp-cron-runner' ), '</caption><tbody>';
 	foreach ( $facts as $name => $fact ) {
 		echo '<tr><th scope="row">', html( $name ), '</th><td>', $fact, '</td></tr>'; // phpcs:ignore WordPress.Security.EscapeOutput -- made above.
 	}
@@ -124,7 +124,7 @@ function shown_state( array $site ): string {
 	$html  = '<span class="' . $class . '"><span aria-hidden="true">' . ( $good ? '✓' : '!' ) . '</span> ' . html( $words[ $site['state'] ] ?? $site['state'] ) . '</span>';
 	$since = ms_of( $site['since'] ?? null );
 	/* translators: %s: a time. */
-	return $html . ( null === $since ? '' : ' ' . sprintf( html( __( 'since %s', 'wp-cron-runner' ) ), shown_time( $since ) ) ) . ( empty( $site['message'] ) ? '' : '<br>' . html( visible( (string) $site['message'] ) ) );
+	return $html . ( null === $since ? '' : ' ' . sprintf( html( __( 'since %s', 'wp-cron-runner' ) ), shown_time( $since ) ) ) . ( empty( $site['message'] ) ? '' : '<br>' . html( visible( (string) $site['message'], SHOWN_BYTES ) ) );
 }
 
 /**
@@ -167,7 +167,7 @@ function show_running( array $site ): void {
 		$started = ms_of( $run['started'] ?? null ) ?? ( $run['started_ms'] ?? null );
 		$overdue = $run['overdue'] ?? null;
 		$remark  = 'claimed' === ( $run['state'] ?? '' ) ? __( 'about to start', 'wp-cron-runner' ) : '';
-		echo '<tr><td>', screen_link( array( 'screen' => 'run', 'run' => (string) $run['run'] ), shown( (string) $run['hook'] ) ), '</td><td>', shown_time( $started ), '</td><td>', html( visible( ( $run['host'] ?? '' ) . ' ' . ( $run['pid'] ?? '' ) ) ), '</td><td>', $overdue ? '<strong class="wpcr-bad">' . html( __( 'overdue', 'wp-cron-runner' ) ) . '</strong> ' . html( is_string( $overdue ) ? visible( $overdue ) : '' ) : html( $remark ), '</td></tr>'; // phpcs:ignore WordPress.Security.EscapeOutput
+		echo '<tr><td>', screen_link( array( 'screen' => 'run', 'run' => (string) $run['run'] ), shown( (string) $run['hook'] ) ), '</td><td>', shown_time( $started ), '</td><td>', html( visible( ( $run['host'] ?? '' ) . ' ' . ( $run['pid'] ?? '' ) ) ), '</td><td>', $overdue ? '<strong class="wpcr-bad">' . html( __( 'overdue', 'wp-cron-runner' ) ) . '</strong> ' . html( is_string( $overdue ) ? visible( $overdue, SHOWN_BYTES ) : '' ) : html( $remark ), '</td></tr>'; // phpcs:ignore WordPress.Security.EscapeOutput
 	}
 	echo TABLE_END; // phpcs:ignore WordPress.Security.EscapeOutput
 }

@@ -21,7 +21,7 @@ function owner_names( string $hook, bool $callbacks = false ): string {
 	}
 	$html = array();
 	foreach ( $found as $owner => $more ) {
-		$html[] = html( short_name( (string) $owner ) ) . $more;
+		$html[] = html( visible( (string) $owner ) ) . $more;
 	}
 	return implode( $callbacks ? '<br>' : ', ', $html );
 }

@@ -19,11 +19,12 @@ function show_run(): void {
 	$hook = name_of_run( $run );
 	/* translators: %s: name of a hook. */
 	echo '<h2>', sprintf( esc_html__( 'A run of %s', 'wp-cron-runner' ), shown( $hook ) ), '</h2>'; // phpcs:ignore WordPress.Security.EscapeOutput
+	$event = empty( $run['job'] ) ? event_in_option( $hook, (string) ( $run['key'] ?? '' ) ) : null;
 	show_run_facts( $run );
-	show_run_actions( $run );
+	show_run_actions( $run, $event );
 	show_output( $run );
 	if ( empty( $run['job'] ) ) {
-		show_hook_of_run( $run );
+		show_hook_of_run( $run, $event );
 	}
 }
 
@@ -54,11 +55,11 @@ function show_run_facts( array $run ): void {
 	$facts = array( __( 'Outcome', 'wp-cron-runner' ) => shown_outcome( $run ) );
 	if ( is_array( $error ) ) {
 		$where = empty( $error['file'] ) ? '' : '<br>' . shown( $error['file'] . ( empty( $error['line'] ) ? '' : ':' . $error['line'] ), 1000 );
-		$facts[ __( 'Error', 'wp-cron-runner' ) ] = '<span class="wpcr-error">' . nl2br( html( visible( (string) ( $error['message'] ?? '' ), true ) ) ) . '</span>' . $where;
+		$facts[ __( 'Error', 'wp-cron-runner' ) ] = '<span class="wpcr-error">' . nl2br( html( visible_lines( (string) ( $error['message'] ?? '' ) ) ) ) . '</span>' . $where;
 	}
 	foreach ( array( 'note' => __( 'Note', 'wp-cron-runner' ), 'reason' => __( 'Reason', 'wp-cron-runner' ) ) as $name => $label ) {
 		if ( ! empty( $run[ $name ] ) ) {
-			$facts[ $label ] = html( visible( (string) $run[ $name ] ) );
+			$facts[ $label ] = html( visible( (string) $run[ $name ], SHOWN_BYTES ) );
 		}
 	}
 	$facts += array(
@@ -90,18 +91,19 @@ function decision_buttons( array $run ): string {
 	if ( ! $open || ! empty( $run['job'] ) ) {
 		return '';
 	}
-	$about = short_name( (string) $run['hook'] );
+	$about = visible( (string) $run['hook'] );
 	return button( 'requeue', array( 'run' => $run['run'] ), __( 'Requeue', 'wp-cron-runner' ), $about ) . button( 'drop', array( 'run' => $run['run'] ), __( 'Drop', 'wp-cron-runner' ), $about );
 }
 
 /**
  * All that can be done now.
+ *
+ * @param array|null $event The next event of this hook and arguments.
  */
-function show_run_actions( array $run ): void {
-	$event   = empty( $run['job'] ) ? event_in_option( (string) $run['hook'], (string) ( $run['key'] ?? '' ) ) : null;
+function show_run_actions( array $run, ?array $event ): void {
 	$buttons = decision_buttons( $run );
 	if ( $event ) {
-		$buttons .= button( 'run', array( 'hook' => $event['hook'], 'key' => $event['key'] ), __( 'Run now', 'wp-cron-runner' ), short_name( $event['hook'] ), array( 'disabled' => ! is_runner_here() ) );
+		$buttons .= button( 'run', array( 'hook' => $event['hook'], 'key' => $event['key'] ), __( 'Run now', 'wp-cron-runner' ), visible( $event['hook'] ), array( 'disabled' => ! is_runner_here() ) );
 	}
 	echo '' === $buttons ? '' : '<p>' . $buttons . '</p>'; // phpcs:ignore WordPress.Security.EscapeOutput
 }
@@ -117,7 +119,7 @@ function show_output( array $run ): void {
 		echo '<p>', null === ( $run['output'] ?? null ) && ! is_runner_here() ? esc_html__( 'Only the runner has it.', 'wp-cron-runner' ) : esc_html__( 'It printed nothing.', 'wp-cron-runner' ), '</p>';
 		return;
 	}
-	echo '<pre tabindex="0" role="region" aria-labelledby="wpcr-output" dir="auto">', html( visible( $output, true ) ), '</pre>'; // phpcs:ignore WordPress.Security.EscapeOutput
+	echo '<pre tabindex="0" role="region" aria-labelledby="wpcr-output" dir="auto">', html( visible_lines( $output ) ), '</pre>'; // phpcs:ignore WordPress.Security.EscapeOutput
 	if ( $dropped ) {
 		/* translators: 1, 2: sizes, such as "64 KB". */
 		echo '<p>', html( sprintf( __( 'Cut: the first %1$s are here, and %2$s more were not kept.', 'wp-cron-runner' ), (string) size_format( strlen( $output ) ), (string) size_format( $dropped ) ) ), '</p>';
@@ -127,9 +129,8 @@ function show_output( array $run ): void {
 /**
  * Whose hook it is, when it comes again, and how it went before.
  */
-function show_hook_of_run( array $run ): void {
+function show_hook_of_run( array $run, ?array $event ): void {
 	$hook  = (string) $run['hook'];
-	$event = event_in_option( $hook, (string) ( $run['key'] ?? '' ) );
 	$names = owner_names( $hook, true );
 	echo '<h3>', esc_html__( 'The hook', 'wp-cron-runner' ), '</h3><table class="widefat striped wpcr-facts"><caption class="screen-reader-text">', esc_html__( 'What is known of the hook', 'wp-cron-runner' ), '</caption><tbody>';
 	echo '<tr><th scope="row">', esc_html__( 'Belongs to', 'wp-cron-runner' ), '</th><td>', $names, '</td></tr>'; // phpcs:ignore WordPress.Security.EscapeOutput

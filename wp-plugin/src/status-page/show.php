@@ -7,51 +7,25 @@
 
 namespace WP_Cron_Runner;
 
-/** Bytes of a name that are shown. */
-const SHOWN_BYTES = 256;
+/** Bytes of a sentence or of arguments that are shown. */
+const SHOWN_BYTES = 5000;
 
 /**
- * Text of any origin, as a person can read it: bytes that are no text, control characters, and marks that would turn the
- * direction of what follows are written as \xHH. Line breaks stay where that is asked for.
+ * A name as HTML: code, and so left to right in every language.
  */
-function visible( string $bytes, bool $lines = false ): string {
-	$hex  = static function ( array $found ) use ( $lines ): string {
-		return $lines && ( "\n" === $found[0] || "\t" === $found[0] ) ? $found[0] : '\x' . implode( '\x', str_split( strtoupper( bin2hex( $found[0] ) ), 2 ) );
-	};
-	$text = str_replace( "\r\n", $lines ? "\n" : "\r\n", printable( $bytes ) );
-	return (string) preg_replace_callback( '/[\x{0}-\x{1F}\x{7F}-\x{9F}\x{AD}\x{61C}\x{200B}-\x{200F}\x{2028}-\x{202E}\x{2060}-\x{206F}\x{FEFF}]/u', $hex, $text );
+function shown( string $bytes, int $most = 256 ): string {
+	return '<code dir="ltr">' . html( visible( $bytes, $most ) ) . '</code>';
 }
 
 /**
- * The beginning of a text, by whole characters.
+ * What was printed, line by line.
  */
-function beginning( string $text, int $most ): string {
-	$cut = substr( $text, 0, $most );
-	while ( strlen( $text ) > $most && ! preg_match( '//u', $cut ) ) {
-		$cut = substr( $cut, 0, -1 );
+function visible_lines( string $text ): string {
+	$lines = '';
+	foreach ( preg_split( '/(\r?\n|\t)/', $text, -1, PREG_SPLIT_DELIM_CAPTURE ) as $i => $part ) {
+		$lines .= $i % 2 ? ltrim( $part, "\r" ) : visible( $part, PHP_INT_MAX );
 	}
-	return $cut;
-}
-
-/**
- * A name as HTML, cut where it is too long to be one. Left to right in every language, for it is code.
- */
-function shown( string $bytes, int $most = SHOWN_BYTES ): string {
-	$text = printable( $bytes );
-	$html = '<code dir="ltr">' . html( visible( beginning( $text, $most ) ) ) . '</code>';
-	if ( strlen( $text ) > $most ) {
-		/* translators: %s: number of bytes. */
-		$html .= ' <span class="wpcr-more">' . html( sprintf( __( '… (%s bytes)', 'wp-cron-runner' ), number_format_i18n( strlen( $bytes ) ) ) ) . '</span>';
-	}
-	return $html;
-}
-
-/**
- * A name for a title or a label, where no HTML can stand.
- */
-function short_name( string $bytes ): string {
-	$text = printable( $bytes );
-	return visible( beginning( $text, SHOWN_BYTES ) ) . ( strlen( $text ) > SHOWN_BYTES ? '…' : '' );
+	return $lines;
 }
 
 /**

@@ -99,7 +99,7 @@ function draw_axes( array $summary, array $ticks, callable $x, callable $y ): vo
  */
 function tick_words( int $ms ): string {
 	/* translators: 1: number of hours, 2: number of minutes. */
-	return $ms < 3600000 ? sprintf( __( '%s min', 'wp-cron-runner' ), number_format_i18n( $ms / 60000 ) ) : sprintf( __( '%s h', 'wp-cron-runner' ), number_format_i18n( $ms / 3600000 ) );
+	return $ms < 3600000 ? sprintf( __( '%s min', 'wp-cron-runner' ), number_format_i18n( $ms / 60000 ) ) : sprintf( __( '%s h', 'wp-cron-runner' ), number_format_i18n( $ms / 3600000 ) );
 }
 
 /**

@@ -73,30 +73,34 @@ function distance( int $ms ): string {
 }
 
 /**
- * A length of time.
+ * A length of time, which no line breaks.
  */
 function duration( ?int $ms ): string {
-	if ( null === $ms ) {
-		return '—';
-	}
+	return null === $ms ? '—' : str_replace( ' ', "\u{a0}", duration_words( $ms ) );
+}
+
+/**
+ * The same, where it is one.
+ */
+function duration_words( int $ms ): string {
 	if ( $ms < 0 ) {
 		/* translators: %s: a length of time. */
-		return sprintf( __( '%s early', 'wp-cron-runner' ), duration( -$ms ) );
+		return sprintf( __( '%s early', 'wp-cron-runner' ), duration_words( -$ms ) );
 	}
 	if ( $ms < 1000 ) {
 		/* translators: %s: milliseconds. */
-		return sprintf( __( '%s ms', 'wp-cron-runner' ), number_format_i18n( $ms ) );
+		return sprintf( __( '%s ms', 'wp-cron-runner' ), number_format_i18n( $ms ) );
 	}
 	if ( $ms < 60000 ) {
 		/* translators: %s: seconds. */
-		return sprintf( __( '%s s', 'wp-cron-runner' ), number_format_i18n( $ms / 1000, $ms % 1000 ? 1 : 0 ) );
+		return sprintf( __( '%s s', 'wp-cron-runner' ), number_format_i18n( $ms / 1000, $ms % 1000 ? 1 : 0 ) );
 	}
 	if ( $ms < 3600000 ) {
 		/* translators: 1: minutes, 2: seconds. */
-		return sprintf( __( '%1$s min %2$s s', 'wp-cron-runner' ), number_format_i18n( intdiv( $ms, 60000 ) ), number_format_i18n( intdiv( $ms % 60000, 1000 ) ) );
+		return sprintf( __( '%1$s min %2$s s', 'wp-cron-runner' ), number_format_i18n( intdiv( $ms, 60000 ) ), number_format_i18n( intdiv( $ms % 60000, 1000 ) ) );
 	}
 	/* translators: 1: hours, 2: minutes. */
-	return sprintf( __( '%1$s h %2$s min', 'wp-cron-runner' ), number_format_i18n( intdiv( $ms, 3600000 ) ), number_format_i18n( intdiv( $ms % 3600000, 60000 ) ) );
+	return sprintf( __( '%1$s h %2$s min', 'wp-cron-runner' ), number_format_i18n( intdiv( $ms, 3600000 ) ), number_format_i18n( intdiv( $ms % 3600000, 60000 ) ) );
 }
 
 /**

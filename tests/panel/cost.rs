@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use crate::support::{Runner, Site};
 
-const REQUESTS: usize = 31;
+const REQUESTS: usize = 15;
 
 #[test]
 fn no_page_but_the_panel_costs_a_query_more_than_without_the_plugin() {

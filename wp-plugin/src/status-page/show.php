@@ -199,7 +199,7 @@ function show_style(): void {
 .wpcr td:first-child{min-width:14em}
 .wpcr code{background:none;padding:0}
 .wpcr td code{font-size:12px}
-.wpcr td time{white-space:nowrap}
+.wpcr td time,.wpcr-wide th[scope=row]{white-space:nowrap}
 .wpcr pre{background:#fff;border:1px solid #8c8f94;padding:.8em;max-height:30em;overflow:auto;white-space:pre-wrap;overflow-wrap:anywhere;text-align:start}
 .wpcr-more{color:#50575e}
 .wpcr-far::before{content:"("}

@@ -7,6 +7,7 @@
 
 mod alerts;
 mod bench;
+mod browser;
 mod calls;
 mod claims;
 mod commands;
@@ -24,6 +25,7 @@ mod merge;
 mod on_time;
 mod outcomes;
 mod page_views;
+mod panel;
 mod plugin_lifecycle;
 mod policies;
 mod real_parts;

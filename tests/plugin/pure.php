@@ -264,5 +264,28 @@ same( 'and that by none', 'held', $policy( ended_row( 'wc_x', null, array( 'atte
 same( 'the next occurrence is the next try', 'dropped', $policy( ended_row( 'wc_x', 'every', array( 'next_at' => time() + 5 ) ), $retry ) );
 same( 'unless it is far', 'requeued', $policy( ended_row( 'wc_x', 'hourly', array( 'next_at' => time() + 3000 ) ), $retry ) );
 
+// --- How the panel shows things. ---
+function __( string $text ): string {
+	return $text;
+}
+function number_format_i18n( $number, int $decimals = 0 ): string {
+	return number_format( $number, $decimals );
+}
+require "$plugin/src/status-page/show.php";
+require "$plugin/src/status-page/charts.php";
+same( 'a name is only a name', '<code dir="ltr">&lt;b&gt; &amp;amp; &quot;\u{202e}</code>', shown( "<b> &amp; \"\u{202e}" ) );
+same( 'lines stay lines', "a\n\tb\\x1B[1m\nc\\xFF", visible_lines( "a\r\n\tb\x1b[1m\nc\xff" ) );
+foreach ( array( '0 ms' => 0, '999 ms' => 999, '1 s' => 1000, '1.5 s' => 1500, '1 min 1 s' => 61000, '2 h 5 min' => 7500000, '3 s early' => -3000 ) as $words => $ms ) {
+	same( "$ms ms in words", str_replace( ' ', "\u{a0}", $words ), duration( $ms ) );
+}
+same( 'no length of time', '—', duration( null ) );
+$figures = static function ( int $p50, int $max ): array {
+	return array( 'ms' => array( 'p50' => $p50, 'p95' => $max, 'max' => $max ) );
+};
+same( 'a scale holds the least and the most', array( 10, 100, 1000, 10000 ), ticks_for( $figures( 60, 1500 )['ms'], array( $figures( 30, 40 ), array( 'ms' => null ), $figures( 60, 1500 ) ), 'ms' ) );
+same( 'a scale for nothing', array( 1, 10 ), ticks_for( $figures( 0, 0 )['ms'], array( $figures( 0, 0 ) ), 'ms' ) );
+same( 'a scale of days', array( 36000000, 360000000 ), ticks_for( $figures( 90000000, 90000000 )['ms'], array( $figures( 90000000, 90000000 ) ), 'ms' ) );
+same( 'a nonce is good for one thing', false, nonce_of( 'drop', 'run=1' ) === nonce_of( 'requeue', 'run=1' ) );
+
 echo "{$GLOBALS['passed']} passed, {$GLOBALS['failed']} failed\n";
 exit( $GLOBALS['failed'] ? 1 : 0 );

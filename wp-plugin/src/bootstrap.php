@@ -38,7 +38,11 @@ function init_hooks(): void {
 	add_filter( 'pre_clear_scheduled_hook', __NAMESPACE__ . '\filter_pre_clear_scheduled_hook', 10, 3 );
 	add_filter( 'pre_unschedule_hook', __NAMESPACE__ . '\filter_pre_unschedule_hook', 10, 2 );
 
-	// Nice to have, and loaded where it is looked at.
+	// Nice to have, and loaded where it is looked at: the panel under Tools, Site Health, the dashboard.
+	if ( is_admin() && ! wp_doing_ajax() ) {
+		require __DIR__ . '/status-page.php';
+		init_status_page();
+	}
 	add_filter( 'site_status_tests', __NAMESPACE__ . '\filter_site_status_tests' );
 	add_filter( 'debug_information', __NAMESPACE__ . '\filter_debug_information' );
 	add_action( 'load-index.php', __NAMESPACE__ . '\action_dashboard' );

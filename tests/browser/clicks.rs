@@ -222,7 +222,18 @@ pub fn filters(panel: &mut Panel, site: &Site, runner: &Runner) {
     }
     assert!(panel.text().contains("Hooks that failed most often in the last 24 hours"));
     assert_eq!(panel.browser.open("/wp-admin/site-health.php"), 200);
+    panel.browser.see("Some scheduled events have failed");
+    panel.browser.evaluate("document.querySelector('.site-health-view-passed').click()");
+    for good in ["The cron runner is alive", "Scheduled events start on time", "Page-load cron is off"] {
+        panel.browser.see(good);
+    }
     panel.browser.shot(&format!("{}-site-health", panel.version));
+    assert_eq!(panel.browser.open("/wp-admin/site-health.php?tab=debug"), 200);
+    panel
+        .browser
+        .evaluate("document.querySelector('[aria-controls=health-check-accordion-block-wp-cron-runner]').click()");
+    panel.browser.see("Version of the runner");
+    panel.browser.shot(&format!("{}-site-health-info", panel.version));
     assert_eq!(site.scheduled("fx_exception").len(), 0);
 }
 

@@ -40,7 +40,7 @@ function init_hooks(): void {
 
 	// Nice to have, and loaded where it is looked at: the panel under Tools, Site Health, the dashboard.
 	if ( is_admin() && ! wp_doing_ajax() ) {
-		require __DIR__ . '/status-page.php';
+		require_once __DIR__ . '/status-page.php';
 		init_status_page();
 	}
 	add_filter( 'site_status_tests', __NAMESPACE__ . '\filter_site_status_tests' );

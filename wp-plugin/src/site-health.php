@@ -9,6 +9,7 @@
 namespace WP_Cron_Runner;
 
 require_once __DIR__ . '/reports.php';
+require_once __DIR__ . '/status-page.php';
 
 /** Seconds of lateness, at the 95th percentile of a day, from where on something is wrong: a second is promised. */
 const LATE_S = 10;
@@ -51,7 +52,7 @@ function health( string $test, string $status, string $label, string $words ): a
 			'color' => 'good' === $status ? 'blue' : ( 'critical' === $status ? 'red' : 'orange' ),
 		),
 		'description' => '<p>' . esc_html( $words ) . '</p>',
-		'actions'     => '<p><a href="' . esc_url( admin_url( 'tools.php?page=wp-cron-runner' ) ) . '">' . esc_html__( 'See what the cron runner does', 'wp-cron-runner' ) . '</a></p>',
+		'actions'     => '<p><a href="' . esc_url( panel_url() ) . '">' . esc_html__( 'See what the cron runner does', 'wp-cron-runner' ) . '</a></p>',
 		'test'        => $test,
 	);
 }
@@ -209,7 +210,7 @@ function debug_section( array $info ): array {
  */
 function dashboard_notice(): void {
 	$settings = settings();
-	if ( ! is_original() || ! current_user_can( is_multisite() ? 'manage_network' : 'manage_options' ) ) {
+	if ( ! is_original() || ! current_user_can( panel_capability() ) ) {
 		return;
 	}
 	$held = (int) ( $settings['held'] ?? 0 );
@@ -225,7 +226,7 @@ function dashboard_notice(): void {
 	printf(
 		'<div class="notice notice-warning"><p>%s <a href="%s">%s</a></p></div>',
 		esc_html( $words ),
-		esc_url( admin_url( 'tools.php?page=wp-cron-runner' ) ),
+		esc_url( panel_url() ),
 		esc_html__( 'See what the cron runner does', 'wp-cron-runner' )
 	);
 }

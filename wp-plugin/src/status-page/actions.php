@@ -99,7 +99,7 @@ function show_answer(): void {
 }
 
 /**
- * Runs the events of a hook and key now, due or not.
+ * Runs one event now, due or not.
  */
 function do_run( array $of ): array {
 	$hook  = $of['hook'] ?? '';
@@ -108,7 +108,7 @@ function do_run( array $of ): array {
 	if ( ! event_in_option( $hook, $key ) ) {
 		return array( null, new \WP_Error( 'event', __( 'There is no such event any more; nothing was run.', 'wp-cron-runner' ) ) );
 	}
-	$runs = ask_runner( '/v1/sites/' . site_name() . '/run', array( 'hook' => printable( $hook ), 'key' => $key ), RUN_WAITS );
+	$runs = ask_runner( '/v1/sites/' . site_name() . '/run', array( 'hook' => printable( $hook ), 'key' => $key, 'due_at' => (int) ( $of['due'] ?? 0 ) ), RUN_WAITS );
 	if ( is_wp_error( $runs ) ) {
 		$query = array( 'screen' => 'waiting', 'since' => $since ) + history_of( $hook );
 		return 'late' === $runs->get_error_code() && isset( $query['hook'] ) ? array( $query, null ) : array( null, $runs );

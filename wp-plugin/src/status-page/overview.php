@@ -8,28 +8,17 @@
 namespace WP_Cron_Runner;
 
 /**
- * The status, asked for once a page.
- */
-function panel_status(): array {
-	static $status = null;
-	if ( null === $status ) {
-		$status = report_status();
-	}
-	return $status;
-}
-
-/**
  * Does the runner answer?
  */
 function is_runner_here(): bool {
-	return 'runner' === panel_status()['from'];
+	return 'runner' === report_status()['from'];
 }
 
 /**
  * What is wrong, before everything else; and whose word the rest is.
  */
 function show_troubles(): void {
-	$site  = panel_status()['site'];
+	$site  = report_status()['site'];
 	$error = report_events( array( 'n' => 1 ) )['error'];
 	if ( isset( settings()['install'] ) && ! is_original() ) {
 		echo notice( 'warning', html( __( 'This is a copy of a site that a runner looks after: its database has moved or its address is another. The runner does not touch it, and page loads start its events. To have it looked after, give it a name and a key of its own: `wp-cron-runner init`, on its server.', 'wp-cron-runner' ) ) ); // phpcs:ignore WordPress.Security.EscapeOutput
@@ -37,13 +26,13 @@ function show_troubles(): void {
 		echo notice( 'warning', html( __( 'No runner has taken over this site yet; page loads start its events as ever. On the server, `wp-cron-runner init` finds the site and sets everything up, and `wp-cron-runner check --connect` says what is missing.', 'wp-cron-runner' ) ) ); // phpcs:ignore WordPress.Security.EscapeOutput
 	} elseif ( ! is_runner_here() ) {
 		/* translators: %s: why, a sentence. */
-		echo notice( 'warning', '<strong>' . html( __( 'The runner does not answer.', 'wp-cron-runner' ) ) . '</strong> ' . html( visible( (string) panel_status()['why'], SHOWN_BYTES ) ) . ' ' . html( __( 'What follows is read from the site’s own journal, which has no output of events. Nothing can be run now, and the site cannot be paused, before the runner is back; all else works.', 'wp-cron-runner' ) ) ); // phpcs:ignore WordPress.Security.EscapeOutput
+		echo notice( 'warning', '<strong>' . html( __( 'The runner does not answer.', 'wp-cron-runner' ) ) . '</strong> ' . html( visible( (string) report_status()['why'], SHOWN_BYTES ) ) . ' ' . html( __( 'What follows is read from the site’s own journal, which has no output of events. Nothing can be run now, and the site cannot be paused, before the runner is back; all else works.', 'wp-cron-runner' ) ) ); // phpcs:ignore WordPress.Security.EscapeOutput
 	}
 	if ( null !== $error ) {
 		/* translators: 1: what is wrong, in English, 2: a command. */
 		echo notice( 'error', html( sprintf( __( 'The schedule cannot be read: %1$s. On the server, `%2$s` lists what it can be put back to.', 'wp-cron-runner' ), visible( $error, SHOWN_BYTES ), 'wp-cron-runner restore ' . site_name() ) ) ); // phpcs:ignore WordPress.Security.EscapeOutput
 	}
-	foreach ( (array) ( panel_status()['runner']['not_ready'] ?? array() ) as $sentence ) {
+	foreach ( (array) ( report_status()['runner']['not_ready'] ?? array() ) as $sentence ) {
 		echo notice( 'error', html( visible( (string) $sentence, SHOWN_BYTES ) ) ); // phpcs:ignore WordPress.Security.EscapeOutput
 	}
 	if ( is_runner_here() && ! in_array( $site['state'], array( 'ok', 'paused', 'starting' ), true ) ) {
@@ -57,7 +46,7 @@ function show_troubles(): void {
  * The screen.
  */
 function show_overview(): void {
-	$status  = panel_status();
+	$status  = report_status();
 	$summary = report_summary( 24 );
 	show_state( $status );
 	show_charts( $summary );

@@ -103,7 +103,7 @@ function decision_buttons( array $run ): string {
 function show_run_actions( array $run, ?array $event ): void {
 	$buttons = decision_buttons( $run );
 	if ( $event ) {
-		$buttons .= button( 'run', array( 'hook' => $event['hook'], 'key' => $event['key'] ), __( 'Run now', 'wp-cron-runner' ), visible( $event['hook'] ), array( 'disabled' => ! is_runner_here() ) );
+		$buttons .= button( 'run', array( 'hook' => $event['hook'], 'key' => $event['key'], 'due' => $event['due_at'] ), __( 'Run now', 'wp-cron-runner' ), visible( $event['hook'] ), array( 'disabled' => ! is_runner_here() ) );
 	}
 	echo '' === $buttons ? '' : '<p>' . $buttons . '</p>'; // phpcs:ignore WordPress.Security.EscapeOutput
 }

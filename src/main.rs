@@ -14,6 +14,7 @@ mod fuzz;
 mod history;
 mod job;
 mod lease;
+mod metrics;
 mod outcome;
 mod outward;
 mod protocol;

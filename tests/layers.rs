@@ -13,7 +13,7 @@ const LAYERS: [&[&str]; 17] = [
     &["api"],
     &["scheduler"],
     &["run_site", "run_job"],
-    &["trigger", "lease", "history", "alerts", "job"],
+    &["trigger", "lease", "history", "alerts", "metrics", "job"],
     &["redis_link", "outward"],
     &["config", "site"],
     &["schedule"],

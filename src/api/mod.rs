@@ -1,6 +1,7 @@
 //! What the runner serves on `listen`, as data.
 
 pub mod client;
+pub mod metrics;
 pub mod server;
 pub mod shared;
 mod signed;

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use super::shared::{Server, Shared};
-use super::{Runner, Status, signed};
+use super::{Runner, Status, metrics, signed};
 use crate::history::sqlite::Reader;
 use crate::history::{Filter, RunRecord};
 use crate::protocol::{Error, LONGEST_BODY};
@@ -57,6 +57,7 @@ pub fn router(server: Server) -> Router {
     Router::new()
         .route("/healthz", get(|| async { "alive\n" }))
         .route("/readyz", get(ready))
+        .route("/metrics", get(metrics::metrics))
         .route("/v1/status", get(status))
         .route("/v1/sites/{name}", get(site))
         .route("/v1/sites/{name}/history", get(history))
@@ -102,7 +103,7 @@ async fn ready(State(server): Shared) -> Response {
 
 async fn status(State(server): Shared) -> Response {
     let configuration = server.loaded.borrow().configuration.clone();
-    let Published { sites, jobs, not_ready, redis } = server.published.borrow().clone();
+    let Published { sites, jobs, not_ready, redis, .. } = server.published.borrow().clone();
     let mut redis = redis.map(|redis| json!(redis));
     if let (Some(Value::Object(redis)), Some(shared)) = (&mut redis, &server.shared) {
         redis.insert("history_trouble".into(), json!(shared.trouble()));
@@ -260,9 +261,11 @@ mod tests {
         let control = Key::from_hex(&KEY.replace('0', "7")).unwrap();
         let history_file = folder.path().join("history.sqlite");
         let doors = std::sync::Mutex::default();
+        let metrics = Arc::new(crate::metrics::Metrics::new(0));
+        let sources = metrics::Sources { metrics, alerts: Arc::default() };
         tokio::spawn(serve(
             listener,
-            Server { runner, listen, control, loaded, published, orders, history_file, shared: None, doors },
+            Server { runner, listen, control, loaded, published, orders, history_file, shared: None, doors, sources },
         ));
         for _ in 0..200 {
             let mut connection = tokio::net::TcpStream::connect(listen).await.unwrap();

@@ -95,7 +95,7 @@ impl History {
             trouble: trouble.clone(),
             pending: VecDeque::new(),
             shared: None,
-            heard_by: None,
+            heard_by: Vec::new(),
         };
         let thread = std::thread::Builder::new().name("history".into()).spawn(move || writer.run(&receiver));
         let thread = thread.map_err(|error| Error::Io { path: path.to_path_buf(), error })?;
@@ -158,7 +158,7 @@ struct Writer {
     /// Who waits for something to send to the other runners.
     shared: Option<Arc<Notify>>,
     /// Who wants to know of each new run.
-    heard_by: Option<UnboundedSender<RunRecord>>,
+    heard_by: Vec<UnboundedSender<RunRecord>>,
 }
 
 impl Writer {
@@ -213,13 +213,11 @@ impl Writer {
                     match write {
                         Write::Share(notify) => self.shared = Some(notify),
                         Write::Tell(answer) => _ = answer.send(()),
-                        Write::Hear(sender) => self.heard_by = Some(sender),
+                        Write::Hear(sender) => self.heard_by.push(sender),
                         _ => {}
                     }
                 }
-                if let Some(sender) = &self.heard_by {
-                    new.into_iter().for_each(|record| _ = sender.send(record));
-                }
+                self.heard_by.retain(|sender| new.iter().all(|record| sender.send(record.clone()).is_ok()));
                 if let Some(notify) = self.shared.as_ref().filter(|_| is_news) {
                     notify.notify_one();
                 }
@@ -360,6 +358,16 @@ fn version(connection: &Connection) -> rusqlite::Result<u32> {
     connection.pragma_query_value(None, "user_version", |row| row.get(0))
 }
 
+/// When runs of a hook, or of a job, ended last.
+#[derive(Debug, PartialEq)]
+pub struct LastEnds {
+    pub site: String,
+    pub hook: String,
+    pub job: Option<String>,
+    pub ok_ms: Option<i64>,
+    pub not_ok_ms: Option<i64>,
+}
+
 /// The reading half. A file that is not there yet is an empty history.
 #[derive(Debug)]
 pub struct Reader {
@@ -439,6 +447,26 @@ impl Reader {
              WHERE outcome <> 'ok'"
         );
         self.query(|connection| connection.prepare(&sql)?.query_map([], read)?.collect())
+    }
+
+    /// Of each hook of a site, and each job: when a run last ended ok, and when one last did not; the newest first.
+    pub fn last_ends(&self) -> Result<Vec<LastEnds>, Error> {
+        let sql = "SELECT site, hook, job, max(CASE WHEN outcome = 'ok' THEN ended_ms END) AS good, \
+             max(CASE WHEN outcome <> 'ok' THEN ended_ms END) AS bad FROM runs WHERE outcome <> 'skipped' \
+             GROUP BY site, hook, job ORDER BY max(ended_ms) DESC";
+        self.query(|connection| {
+            let mut statement = connection.prepare(sql)?;
+            let rows = statement.query_map([], |row| {
+                Ok(LastEnds {
+                    site: row.get("site")?,
+                    hook: row.get("hook")?,
+                    job: row.get("job")?,
+                    ok_ms: row.get("good")?,
+                    not_ok_ms: row.get("bad")?,
+                })
+            })?;
+            rows.collect()
+        })
     }
 
     pub fn fact(&self, site: &str, name: &str) -> Result<Option<String>, Error> {

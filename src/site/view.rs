@@ -1,8 +1,10 @@
 //! A site as reports show it.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 
-use super::{Pass, Right, State};
+use super::{Counts, Pass, Right, State};
 use crate::clock;
 use crate::outcome::Failure;
 use crate::protocol::{Busy, Open, Stray};
@@ -45,6 +47,11 @@ pub struct View {
     pub left_alone: Vec<Busy>,
     /// What this trigger cannot tell.
     pub unknown: Option<&'static str>,
+    /// When the next event of each hook is due, on PHP's clock; for monitoring.
+    #[serde(skip)]
+    pub hooks: Arc<[(String, i64)]>,
+    #[serde(skip)]
+    pub counts: Arc<Counts>,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -95,6 +102,8 @@ impl State {
             backlog: about.backlog,
             left_alone: about.left_alone,
             unknown: None,
+            hooks: about.hooks,
+            counts: self.counts.clone(),
         }
     }
 

@@ -209,6 +209,23 @@ renew_apt_lists() {
 	apt_quietly update
 }
 
+# --- Prometheus ------------------------------------------------------------------------------------------------------
+
+# Only unpacked: installing the package would start a service.
+has_prometheus() { [ -e "$cache/prometheus/.complete" ]; }
+
+fetch_prometheus() {
+	local work
+	say "downloading Debian's Prometheus (19 MB; unpacked, not installed) into $cache"
+	work=$(mktemp -d "$cache/fetch.XXXXXX")
+	if apt_lists_lack prometheus; then renew_apt_lists; fi
+	download_debs "$work" prometheus || { renew_apt_lists; download_debs "$work" prometheus; }
+	dpkg-deb -x "$work"/prometheus_*.deb "$work/root"
+	chmod -R u=rwX,go=rX "$work"
+	put_in_place "$work/root/usr/bin" prometheus
+	rm -rf "$work"
+}
+
 # --- Other PHP versions ----------------------------------------------------------------------------------------------
 
 # The lock file beside php-wasm/package.json holds the integrity of every package.
@@ -237,4 +254,5 @@ has_wp_studio || fetch_wp_studio
 if [ "$wanted" = test ]; then
 	has_debian_wordpress || fetch_debian_wordpress
 	has_php_wasm || fetch_php_wasm
+	has_prometheus || fetch_prometheus
 fi

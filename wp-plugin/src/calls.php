@@ -99,7 +99,7 @@ function answer_due( Frames $frames, array $ask ): void {
 	if ( ! empty( $ask['list'] ) ) {
 		list_events( $frames, $cron );
 	}
-	$times = timetable( $cron, time() );
+	$times = timetable( $cron, time() ) + array( 'hooks' => next_of_hooks( $cron ) );
 	unset( $cron ); // 100,000 events fill 150 MB.
 	$tables = has_tables();
 	$owner  = null;

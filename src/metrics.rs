@@ -2,7 +2,8 @@
 //! ended, and with what the scheduler shows when somebody asks; nothing is ever asked of PHP for it.
 //!
 //! A hook's name is text of a site's code, and there may be any number of them: so many have series of their own, and all
-//! others of a site are one, `other` (`runs`). The labels of a run are `site`, `hook` and `job`, and one of the last two is empty.
+//! others of a site are one, `other` (`runs`). The labels of a run are `site`, `hook` and `cron_job`, and one of the last two is
+//! empty; `job` is what Prometheus itself calls whom it asks.
 
 mod families;
 mod process;

@@ -21,6 +21,7 @@ mod layers;
 mod limits;
 mod locks;
 mod merge;
+mod metrics;
 mod on_time;
 mod outcomes;
 mod page_views;

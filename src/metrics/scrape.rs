@@ -43,12 +43,13 @@ pub struct Now {
 pub struct SiteNow {
     site: String,
     state: &'static str,
-    is_ours: bool,
+    has_lease: bool,
     is_paused: bool,
     due: u64,
     oldest_due_ms: Option<i64>,
     running: usize,
     overdue: usize,
+    left_alone: usize,
     held: u64,
     epoch: Option<i64>,
     php_offset_ms: i64,
@@ -59,16 +60,19 @@ pub struct SiteNow {
 impl SiteNow {
     pub fn of(view: &View) -> Self {
         let overdue = view.running.iter().filter(|run| run.overdue.is_some()).count();
-        let oldest = view.oldest.as_deref().and_then(clock::from_rfc3339);
+        // With a schedule of its own a site lets events wait.
+        let is_late = view.startable > 0 && view.schedule == "due";
+        let oldest = view.oldest.as_deref().filter(|_| is_late).and_then(clock::from_rfc3339);
         Self {
             site: view.site.clone(),
             state: view.state,
-            is_ours: view.is_ours,
+            has_lease: view.is_ours && view.state != "standby",
             is_paused: view.paused,
             due: view.due,
             oldest_due_ms: oldest.map(|ms| ms - view.php_offset_ms),
             running: view.running.len() + view.open.len(),
             overdue,
+            left_alone: view.left_alone.len(),
             held: view.held,
             epoch: view.epoch,
             php_offset_ms: view.php_offset_ms,
@@ -96,7 +100,7 @@ pub struct JobNow {
 
 impl JobNow {
     fn labels(&self) -> Labels<'_> {
-        vec![("site", &self.site), ("job", &self.job)]
+        vec![("site", &self.site), ("cron_job", &self.job)]
     }
 }
 
@@ -186,7 +190,7 @@ impl Scrape {
     /// A hook that has not run yet is shown where there is room; it takes none.
     fn next_due(&self, out: &mut Families<'_>) -> fmt::Result {
         let mut all: Vec<(&str, String, f64)> = Vec::new();
-        for site in self.now.sites.iter().filter(|site| site.is_ours) {
+        for site in self.now.sites.iter().filter(|site| site.has_lease) {
             let known = self.runs.sites.get(&site.site);
             let mut room = self.runs.room().saturating_sub(known.map_or(0, |hooks| hooks.own()));
             // Two names may be one label.
@@ -224,7 +228,7 @@ impl Scrape {
             out.gauge(name, help, sites().map(|site| (site.labels(), value(site))))
         };
         each("site_lease", "1 where this runner looks after the site, 0 where another does or none.", |site| {
-            flag(site.is_ours)
+            flag(site.has_lease)
         })?;
         each("site_paused", "1 while nothing is started because somebody said so.", |site| flag(site.is_paused))?;
         each("site_due_events", "Events that are due now.", |site| site.due)?;
@@ -232,10 +236,13 @@ impl Scrape {
             site.running as u64
         })?;
         each("site_overdue_events", "Events that run on although their time is over.", |site| site.overdue as u64)?;
+        each("site_left_alone_events", "Events that are due and never started as they are.", |site| {
+            site.left_alone as u64
+        })?;
         each("site_held_runs", "Runs that wait for a decision.", |site| site.held)?;
         out.gauge(
             "site_oldest_due_timestamp_seconds",
-            "Since when the oldest event has been due; absent where none is.",
+            "Since when the oldest event has been due that could be started; absent where none is, and where due events wait for a schedule.",
             times(sites().map(|site| (site.labels(), site.oldest_due_ms))),
         )?;
         let epochs = sites().filter_map(|site| Some((site.labels(), site.epoch?)));
@@ -317,5 +324,5 @@ impl Scrape {
 
 /// One of hook and job is empty.
 fn run_labels<'a>(site: &'a str, hook: &'a str, job: &'a str) -> Labels<'a> {
-    vec![("site", site), ("hook", hook), ("job", job)]
+    vec![("site", site), ("hook", hook), ("cron_job", job)]
 }

@@ -37,7 +37,8 @@ fn ten_thousand_hooks_are_five_hundred_series_and_one() {
     metrics.ended(&ended("shop", "known", Outcome::Failed, 5000));
     let text = written(&metrics);
     let of_runs = |line: &&str| line.starts_with("wp_cron_runner_runs_total{");
-    let hooks: HashSet<&str> = text.lines().filter(of_runs).map(|line| line.split("\",job").next().unwrap()).collect();
+    let hooks: HashSet<&str> =
+        text.lines().filter(of_runs).map(|line| line.split("\",cron_job").next().unwrap()).collect();
     assert_eq!(hooks.len(), 501, "500 and `other`");
     assert!(text.lines().count() < 501 * 30, "{} lines", text.lines().count());
     assert_eq!(value(&text, "wp_cron_runner_runs_total", &["\"other\"", "\"ok\""]), 9501.0);
@@ -105,11 +106,40 @@ fn what_leaves_the_configuration_is_forgotten() {
     metrics.ended(&ended("blog", "h", Outcome::Ok, 1));
     metrics.ended(&ended("nobody's", "h", Outcome::Ok, 1));
     let text = written(&metrics);
-    assert_eq!(value(&text, "wp_cron_runner_runs_total", &["hook=\"\",job=\"backup\"", "\"ok\""]), 1.0);
+    assert_eq!(value(&text, "wp_cron_runner_runs_total", &["hook=\"\",cron_job=\"backup\"", "\"ok\""]), 1.0);
     assert!(text.contains("\"blog\"") && !text.contains("nobody's"));
     assert!(!metrics.keep(&names(&["shop"]), &jobs("shop")), "nothing is new");
     assert!(metrics.keep(&names(&["shop"]), &jobs("")), "another job has its name");
     let text = written(&metrics);
-    assert_eq!(value(&text, "wp_cron_runner_runs_total", &["job=\"backup\"", "\"ok\""]), 0.0);
+    assert_eq!(value(&text, "wp_cron_runner_runs_total", &["cron_job=\"backup\"", "\"ok\""]), 0.0);
     assert!(!text.contains("\"blog\""));
+}
+
+#[test]
+#[ignore = "figures"]
+fn a_thousand_sites_in_figures() {
+    let metrics = Metrics::new(0);
+    let all: Vec<String> = (0..1000).map(|number| format!("site-{number}")).collect();
+    metrics.keep(&all, &[]);
+    for site in &all {
+        (0..12).for_each(|hook| metrics.ended(&ended(site, &format!("wp_some_hook_{hook}"), Outcome::Ok, 1)));
+    }
+    let views: Vec<crate::site::View> = all
+        .iter()
+        .map(|site| {
+            let state = crate::site::State::new(
+                0,
+                crate::site::Limits { lanes: 1, rescan_ms: 1, schedule: None, has_plugin: true },
+                None,
+            );
+            let mut view = state.view(site, "fastcgi", Vec::new());
+            view.hooks = (0..12).map(|hook| (format!("wp_some_hook_{hook}"), 1_700_000_000)).collect();
+            view
+        })
+        .collect();
+    let begin = std::time::Instant::now();
+    let mut text = String::new();
+    let now = Now { sites: views.iter().map(SiteNow::of).collect(), ..Now::default() };
+    metrics.write(&mut text, now).unwrap();
+    println!("{:?}, {} bytes, {} lines", begin.elapsed(), text.len(), text.lines().count());
 }

@@ -52,6 +52,9 @@ pub struct View {
     pub hooks: Arc<[(String, i64)]>,
     #[serde(skip)]
     pub counts: Arc<Counts>,
+    /// How many are due now and could be started: they wait for nothing of their own.
+    #[serde(skip)]
+    pub startable: u64,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -104,6 +107,7 @@ impl State {
             unknown: None,
             hooks: about.hooks,
             counts: self.counts.clone(),
+            startable: self.due,
         }
     }
 

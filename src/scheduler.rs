@@ -2,6 +2,7 @@
 //! the limits, and takes their results. Nobody else changes a site.
 
 mod board;
+mod changes;
 mod entry;
 mod jobs;
 pub mod orders;
@@ -30,6 +31,7 @@ use crate::run_site::calls::{Looked, Me, Timing, seen_in_due, seen_in_settled};
 use crate::site::{Pause, RunEnd, View};
 use board::next_word;
 pub use board::{Others, RedisView};
+use changes::Changes;
 pub use entry::{Entry, disable_wp_cron_sentence, left_alone_sentence, limits_of, stray_sentence};
 pub use jobs::JobView;
 use jobs::{JobFacts, Jobs};
@@ -74,6 +76,7 @@ pub struct Scheduler {
     /// None on a host of its own.
     others: Option<Others>,
     jobs: Jobs,
+    changes: Changes,
 }
 
 /// What the scheduler shows of itself, anew each time round.
@@ -169,6 +172,7 @@ impl Scheduler {
             is_stopping: false,
             others: parts.others,
             jobs: Jobs::new(parts.shared),
+            changes: Changes::default(),
         };
         scheduler.places.resize(config);
         for site in &config.sites {
@@ -345,7 +349,7 @@ impl Scheduler {
         }
     }
 
-    fn publish(&self) {
+    fn publish(&mut self) {
         let entries = self.entries.values().filter(|entry| entry.removal.is_none() || entry.state.running() > 0);
         let sites: Vec<View> = entries.map(|entry| entry.view(&self.me.name)).collect();
         let leases = self.entries.values().filter_map(Entry::why_not_ready);
@@ -353,7 +357,8 @@ impl Scheduler {
         let lost = redis.as_ref().filter(|redis| redis.state == "lost").and_then(|redis| redis.reason.clone());
         let not_ready = self.history_trouble.iter().cloned().chain(lost).chain(leases).collect();
         let now = clock::now_ms();
-        let jobs = self.jobs.entries.values().map(|entry| entry.view(&self.me.name, now)).collect();
+        let jobs: Vec<JobView> = self.jobs.entries.values().map(|entry| entry.view(&self.me.name, now)).collect();
+        self.changes.tell(&sites, &jobs);
         let history_trouble = self.history_trouble.clone();
         self.published.send_replace(Published { sites, jobs, not_ready, history_trouble, redis });
     }

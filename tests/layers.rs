@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// Top first. Neighbours on one line do not know one another.
 const LAYERS: [&[&str]; 17] = [
     &["main"],
-    &["cli"],
+    &["cli", "logging"],
     &["commands"],
     &["daemon"],
     &["api"],

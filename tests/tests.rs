@@ -20,6 +20,7 @@ mod jobs;
 mod layers;
 mod limits;
 mod locks;
+mod logs;
 mod merge;
 mod metrics;
 mod on_time;

@@ -31,12 +31,18 @@ const HEAD_LIMIT: Duration = Duration::from_secs(10);
 /// that sends a notice and does not wait) is answered all the same, and one that never ends its head is not waited for.
 pub async fn serve(listener: TcpListener, server: Server) {
     let router = router(server);
+    let mut trouble = None;
     loop {
         let connection = match listener.accept().await {
-            Ok((connection, _)) => connection,
+            Ok((connection, _)) => {
+                trouble = None;
+                connection
+            }
             Err(error) => {
                 // Out of files, most likely: whoever holds them lets go sooner or later.
-                tracing::warn!("cannot accept a connection: {error}");
+                if trouble.replace(error.kind()) != Some(error.kind()) {
+                    tracing::warn!("cannot accept a connection: {error}; it is tried again each second");
+                }
                 tokio::time::sleep(Duration::from_secs(1)).await;
                 continue;
             }

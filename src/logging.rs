@@ -78,8 +78,10 @@ impl<S: Subscriber> Layer<S> for Log {
             Form::Journal(journal) if journal.takes(&said) => return,
             Form::Journal(_) => said.as_text(&now(), false),
         };
+        // On a terminal a command may say there what it is at.
+        let before = if std::io::stderr().is_terminal() { "\r\u{1b}[K" } else { "" };
         // Where nobody reads, there is nobody to tell.
-        let _ = std::io::stderr().write_all(line.as_bytes());
+        let _ = std::io::stderr().write_all(format!("{before}{line}").as_bytes());
     }
 }
 

@@ -36,6 +36,7 @@ mod replace_crontab;
 mod safety;
 mod stream;
 mod support;
+mod terminal;
 mod updates;
 mod wp_cli;
 mod wp_cron_php;

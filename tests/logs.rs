@@ -79,8 +79,7 @@ fn under_systemd_the_journal_gets_records() {
     std::fs::set_permissions(dir.join("socket"), std::os::unix::fs::PermissionsExt::from_mode(0o666))
         .expect("its mode");
     // Its stderr is what JOURNAL_STREAM says.
-    let script =
-        "mount -t tmpfs none /run; mkdir -p /run/systemd/journal
+    let script = "mount -t tmpfs none /run; mkdir -p /run/systemd/journal
         mount --bind \"$0\" /run/systemd/journal
         export JOURNAL_STREAM=$(stat -L -c %d:%i /proc/self/fd/2)
         exec setpriv --reuid www-data --regid www-data --init-groups -- \"$@\"";

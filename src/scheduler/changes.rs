@@ -26,32 +26,27 @@ fn pause_of(is_paused: bool, until: Option<&String>) -> Option<String> {
 impl Changes {
     pub fn tell(&mut self, sites: &[View], jobs: &[JobView]) {
         for view in sites {
-            let pause = pause_of(view.paused, view.paused_until.as_ref());
-            let told = self.sites.get(&view.site);
+            let (site, pause) = (view.site.as_str(), pause_of(view.paused, view.paused_until.as_ref()));
+            let told = self.sites.get(site);
             if told.is_some_and(|told| told.state == view.state && told.pause == pause) {
                 continue;
             }
-            let site = view.site.as_str();
-            if told.and_then(|told| told.pause.as_ref()) != pause.as_ref() {
-                match pause_words(site, pause.as_deref()) {
-                    words if pause.is_some() || told.is_some() => tracing::info!(site, "{words}"),
-                    _ => {}
-                }
+            if told.map_or(pause.is_some(), |told| told.pause != pause) {
+                tracing::info!(site, "{}", pause_words(site, pause.as_deref()));
             }
             tell_state(told.map(|told| told.state), view);
             self.sites.insert(site.to_string(), Told { state: view.state, pause });
         }
         for view in jobs {
-            let pause = pause_of(view.paused, view.paused_until.as_ref());
-            let told = self.jobs.get(&view.job);
-            if told.is_none_or(|told| *told != pause) {
-                let job = view.job.as_str();
-                match pause_words(job, pause.as_deref()) {
-                    words if pause.is_some() || told.is_some() => tracing::info!(job, "{words}"),
-                    _ => {}
-                }
-                self.jobs.insert(job.to_string(), pause);
+            let (job, pause) = (view.job.as_str(), pause_of(view.paused, view.paused_until.as_ref()));
+            let told = self.jobs.get(job);
+            if told.is_some_and(|told| *told == pause) {
+                continue;
             }
+            if told.is_some() || pause.is_some() {
+                tracing::info!(job, "{}", pause_words(job, pause.as_deref()));
+            }
+            self.jobs.insert(job.to_string(), pause);
         }
         // Rarely, for with a thousand sites it takes a while.
         if self.sites.len() > sites.len() {
@@ -79,7 +74,8 @@ fn tell_state(before: Option<&str>, view: &View) {
         (_, "degraded") => tracing::warn!(site, "{message}"),
         // Nobody paused it: its lease is not to be had.
         (_, "paused") if !view.paused => tracing::warn!(site, "{message}"),
-        (_, "standby") if view.since.is_none() => tracing::info!(site, "{message}"),
+        // Where this host's own lock is taken, whoever tried has said so.
+        (_, "standby") if view.since.is_none() && !view.is_ours => tracing::info!(site, "{message}"),
         (
             Some(before @ ("maintenance" | "misconfigured" | "unreachable" | "busy" | "error" | "degraded")),
             "ok" | "paused",

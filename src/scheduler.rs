@@ -31,7 +31,6 @@ use crate::run_site::calls::{Looked, Me, Timing, seen_in_due, seen_in_settled};
 use crate::site::{Pause, RunEnd, View};
 use board::next_word;
 pub use board::{Others, RedisView};
-use changes::Changes;
 pub use entry::{Entry, disable_wp_cron_sentence, left_alone_sentence, limits_of, stray_sentence};
 pub use jobs::JobView;
 use jobs::{JobFacts, Jobs};
@@ -76,7 +75,6 @@ pub struct Scheduler {
     /// None on a host of its own.
     others: Option<Others>,
     jobs: Jobs,
-    changes: Changes,
 }
 
 /// What the scheduler shows of itself, anew each time round.
@@ -172,7 +170,6 @@ impl Scheduler {
             is_stopping: false,
             others: parts.others,
             jobs: Jobs::new(parts.shared),
-            changes: Changes::default(),
         };
         scheduler.places.resize(config);
         for site in &config.sites {
@@ -349,7 +346,7 @@ impl Scheduler {
         }
     }
 
-    fn publish(&mut self) {
+    fn publish(&self) {
         let entries = self.entries.values().filter(|entry| entry.removal.is_none() || entry.state.running() > 0);
         let sites: Vec<View> = entries.map(|entry| entry.view(&self.me.name)).collect();
         let leases = self.entries.values().filter_map(Entry::why_not_ready);
@@ -358,7 +355,7 @@ impl Scheduler {
         let not_ready = self.history_trouble.iter().cloned().chain(lost).chain(leases).collect();
         let now = clock::now_ms();
         let jobs: Vec<JobView> = self.jobs.entries.values().map(|entry| entry.view(&self.me.name, now)).collect();
-        self.changes.tell(&sites, &jobs);
+        changes::tell(&self.published.borrow(), &sites, &jobs);
         let history_trouble = self.history_trouble.clone();
         self.published.send_replace(Published { sites, jobs, not_ready, history_trouble, redis });
     }

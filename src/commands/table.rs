@@ -13,7 +13,7 @@ const FEWEST: usize = 12;
 const FEWEST_IN_ROW: usize = 40;
 /// As few as a line of its own has for a cell.
 const NARROWEST: usize = 8;
-/// Of one cell on lines of its own.
+/// Of what is on lines of its own.
 const MOST_LINES: usize = 4;
 
 #[derive(Debug, Default)]
@@ -116,8 +116,10 @@ impl Table {
             out.push('\n');
             let rest: Vec<&str> =
                 row.iter().skip(upper).map(String::as_str).filter(|cell| !matches!(*cell, "" | "-")).collect();
-            if !rest.is_empty() {
-                out += &format!("   {}\n", cut_to(&rest.join("  "), width.saturating_sub(3)));
+            let room = width.saturating_sub(3).max(NARROWEST);
+            let most = if number == 0 { 1 } else { MOST_LINES };
+            for part in in_parts(&cut_to(&rest.join("  "), room * most), room) {
+                out += &format!("   {part}\n");
             }
         }
         out

@@ -1,61 +1,40 @@
 //! What has become of sites and jobs since the last time round, for the log: one line for each change, and none for what whoever
 //! changed it has told already (failures, take-overs).
 
-use std::collections::HashMap;
-
-use super::JobView;
+use super::{JobView, Published};
 use crate::site::View;
 
-#[derive(Debug, Default)]
-pub struct Changes {
-    sites: HashMap<String, Told>,
-    jobs: HashMap<String, Option<String>>,
-}
-
-#[derive(Debug, PartialEq)]
-struct Told {
-    state: &'static str,
-    pause: Option<String>,
-}
-
-/// Until when, or for ever.
-fn pause_of(is_paused: bool, until: Option<&String>) -> Option<String> {
-    is_paused.then(|| until.cloned().unwrap_or_default())
-}
-
-impl Changes {
-    pub fn tell(&mut self, sites: &[View], jobs: &[JobView]) {
-        for view in sites {
-            let (site, pause) = (view.site.as_str(), pause_of(view.paused, view.paused_until.as_ref()));
-            let told = self.sites.get(site);
-            if told.is_some_and(|told| told.state == view.state && told.pause == pause) {
-                continue;
-            }
-            if told.map_or(pause.is_some(), |told| told.pause != pause) {
-                tracing::info!(site, "{}", pause_words(site, pause.as_deref()));
-            }
-            tell_state(told.map(|told| told.state), view);
-            self.sites.insert(site.to_string(), Told { state: view.state, pause });
+/// `before`: what was published the last time.
+pub fn tell(before: &Published, sites: &[View], jobs: &[JobView]) {
+    for (at, view) in sites.iter().enumerate() {
+        let told = same(&before.sites, at, |told| told.site == view.site);
+        let pause = pause_of(view.paused, view.paused_until.as_ref());
+        let told_pause = told.map(|told| pause_of(told.paused, told.paused_until.as_ref()));
+        let site = view.site.as_str();
+        if told_pause.unwrap_or_default() != pause {
+            tracing::info!(site, "{}", pause_words(site, pause));
         }
-        for view in jobs {
-            let (job, pause) = (view.job.as_str(), pause_of(view.paused, view.paused_until.as_ref()));
-            let told = self.jobs.get(job);
-            if told.is_some_and(|told| *told == pause) {
-                continue;
-            }
-            if told.is_some() || pause.is_some() {
-                tracing::info!(job, "{}", pause_words(job, pause.as_deref()));
-            }
-            self.jobs.insert(job.to_string(), pause);
-        }
-        // Rarely, for with a thousand sites it takes a while.
-        if self.sites.len() > sites.len() {
-            self.sites.retain(|site, _| sites.iter().any(|view| view.site == *site));
-        }
-        if self.jobs.len() > jobs.len() {
-            self.jobs.retain(|job, _| jobs.iter().any(|view| view.job == *job));
+        tell_state(told.map(|told| told.state), view);
+    }
+    for (at, view) in jobs.iter().enumerate() {
+        let told = same(&before.jobs, at, |told| told.job == view.job);
+        let pause = pause_of(view.paused, view.paused_until.as_ref());
+        let told_pause = told.map(|told| pause_of(told.paused, told.paused_until.as_ref()));
+        let job = view.job.as_str();
+        if told_pause.unwrap_or_default() != pause {
+            tracing::info!(job, "{}", pause_words(job, pause));
         }
     }
+}
+
+/// The order is the same but after a reload.
+fn same<T>(before: &[T], at: usize, is_it: impl Fn(&&T) -> bool) -> Option<&T> {
+    before.get(at).filter(&is_it).or_else(|| before.iter().find(is_it))
+}
+
+/// Until when, or for ever: then it is empty.
+fn pause_of(is_paused: bool, until: Option<&String>) -> Option<&str> {
+    is_paused.then(|| until.map(String::as_str).unwrap_or_default())
 }
 
 fn pause_words(name: &str, pause: Option<&str>) -> String {

@@ -1,5 +1,5 @@
 # Every target works on a fresh clone and first; what is missing is installed by tests/support/install.sh.
-.PHONY: build test bench demo faults soak lint lint-php test-plugin test-runner clean
+.PHONY: build test bench browser demo faults soak lint lint-php test-plugin test-runner clean
 
 build:
 	cargo build
@@ -24,6 +24,11 @@ test-plugin:
 
 test-runner:
 	@if cargo nextest --version >/dev/null 2>&1; then cargo nextest run --config-file tests/nextest.toml; else cargo test; fi
+
+# The panel in wp-admin alone, through a real browser and attacked; pictures of it are in target/browser afterwards.
+browser: install-test
+	@if cargo nextest --version >/dev/null 2>&1; then cargo nextest run --config-file tests/nextest.toml -E 'test(/^(browser|panel)::/)'; \
+	else cargo test --test integration -- browser:: panel::; fi
 
 # Lateness, and the CPU time and number of events, beside WordPress's own ways. QUICK=1 takes minutes, without it half an hour.
 target = $(or $(CARGO_TARGET_DIR),target)

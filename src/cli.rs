@@ -103,6 +103,14 @@ pub enum Command {
         /// Again each second, until Ctrl-C.
         #[arg(long)]
         watch: bool,
+        /// Did failures, lateness or durations change since the last `deploy`, or within this time, such as 2h?
+        #[arg(long, value_name = "deploy|DURATION", conflicts_with = "watch")]
+        since: Option<String>,
+    },
+    /// Mark a deployment in the history; `status --since deploy` then says what changed.
+    Deploy {
+        /// What was deployed, for people.
+        note: String,
     },
     /// The events that sites have scheduled.
     Events {
@@ -119,8 +127,8 @@ pub enum Command {
         /// Only runs that are held.
         #[arg(long)]
         held: bool,
-        /// Only runs that ended within this time, such as 2h.
-        #[arg(long, value_name = "DURATION")]
+        /// Only runs that ended within this time, such as 2h, or since the last `deploy`.
+        #[arg(long, value_name = "deploy|DURATION")]
         since: Option<String>,
         /// So many at most.
         #[arg(short, default_value_t = 50, value_name = "COUNT")]

@@ -131,6 +131,7 @@ pub async fn run(config: Config) -> Result<(), Error> {
         loaded,
         published: published.clone(),
         orders: orders.clone(),
+        history: Arc::downgrade(&history),
         history_file,
         shared: shared.clone(),
         doors: Mutex::default(),

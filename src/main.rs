@@ -36,7 +36,8 @@ use tracing::level_filters::LevelFilter;
 
 use cli::{Alert, Cli, Command, Plugin};
 use commands::{
-    Stop, alert, control, diagnose, doctor, exit, import, init, next, removal, report, restore, run, setup, uninstall,
+    Stop, alert, control, deploy, diagnose, doctor, exit, import, init, next, removal, report, restore, run, setup,
+    uninstall,
 };
 use config::{Config, Secrets};
 use history::Filter;
@@ -101,10 +102,13 @@ async fn execute(cli: Cli) -> Result<u8, Stop> {
         Command::Next { expression, timezone, from, n } => {
             next::next(&next::Ask { expression, timezone, from, n }, json, clock::now_ms())
         }
-        Command::Status { watch } => report::status(&config(Secrets::Needed)?, watch, json).await,
+        Command::Status { watch, since } => {
+            report::status(&config(Secrets::Needed)?, watch, since.as_ref(), json).await
+        }
+        Command::Deploy { note } => deploy::deploy(&config(Secrets::MayBeMissing)?, &note, json).await,
         Command::Events { site } => report::events(&config(Secrets::Needed)?, site.as_ref(), json).await,
         Command::History { site, failed, held, since, n } => {
-            let filter = Filter { site, failed, held, since_ms: None, limit: n };
+            let filter = Filter { site, failed, held, limit: n, ..Filter::default() };
             report::history(&config(Secrets::MayBeMissing)?, filter, since.as_ref(), json).await
         }
         Command::Trigger { site, hook } => {

@@ -18,7 +18,7 @@ use crate::clock;
 use crate::history::RunRecord;
 use crate::history::sqlite::History;
 use crate::outcome::Failure;
-use crate::protocol::{Busy, Call, Done, Ended, Frame, Inspected, RunBody, Settled};
+use crate::protocol::{Busy, Call, Done, Ended, Frame, Inspected, Only, RunBody, Settled};
 use crate::site::{RunEnd, Seen};
 use crate::text;
 use crate::trigger::process::{Ending, Handle};
@@ -47,7 +47,7 @@ pub struct Ask {
     /// The request's number, which comes back with what it saw.
     pub sent: u64,
     /// Somebody asked for this hook alone, due or not.
-    pub hook: Option<String>,
+    pub only: Option<Only>,
 }
 
 /// What happens while a run goes on.
@@ -95,7 +95,7 @@ pub async fn run_site(context: &Context, ask: &Ask) -> RunEnd {
         expect_ms: context.calls.expect_ms(),
         policies: site.policies(),
         trigger: site.trigger_word(),
-        hook: ask.hook.clone(),
+        only: ask.only.clone(),
     };
     let sent_at = clock::steady_ms();
     let answer = context.calls.trigger.call(Call::Run, &body).await;
@@ -210,7 +210,7 @@ impl<'a> Run<'a> {
 
     /// What was asked for by name is not given back: nobody would start it again before it is due.
     fn rest_at(&self) -> Option<i64> {
-        self.batch.rest_at().filter(|_| self.ask.hook.is_none())
+        self.batch.rest_at().filter(|_| self.ask.only.is_none())
     }
 
     fn overdue_at(&self) -> Option<i64> {

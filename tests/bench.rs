@@ -3,7 +3,7 @@
 //!
 //! `QUICK=1` leaves out the long queues and the crontab, and takes some three minutes. The figures go to `target/bench.json`.
 
-mod cpu;
+pub mod cpu;
 mod due_at_once;
 mod lateness;
 mod leases;

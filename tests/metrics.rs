@@ -164,6 +164,7 @@ fn prometheus_understands_the_runner_and_the_board_and_the_rules_are_answered() 
     assert_eq!(value(&runner, "wp_cron_runner_site_running_events", &["shop"]), Some(1.0));
     site.php_fpm.kill_worker(worker);
     assert_eq!(runner.cli(&["trigger", "backup"]).code(), 0);
+    assert_eq!(runner.cli(&["deploy", "another theme"]).code(), 0);
     let held = || value(&runner, "wp_cron_runner_site_held_runs", &["shop"]) == Some(1.0);
     // The next look tells of it: a notice, whatever it says, is not one.
     wait_for("the held run", secs(75), || held().then_some(()));
@@ -230,6 +231,8 @@ fn prometheus_understands_the_runner_and_the_board_and_the_rules_are_answered() 
         "Redis",
         "Runs the other hosts do not know of yet",
         "Paused",
+        "Last deployment",
+        "annotation",
     ] {
         assert!(answered.iter().any(|(of, _)| *of == format!("board: {name}")), "{name} is empty");
     }

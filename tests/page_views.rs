@@ -106,14 +106,19 @@ fn fallback_and_return(site: &Site) {
     assert_eq!(ledger.begins("fx_ok").len(), 80, "each of the events ran once");
 }
 
+/// Core waits a minute between two calls of wp-cron.php, and the runner's take-over counts as one.
+fn quick(site: crate::support::site::Builder) -> Site {
+    site.wp_config("define( 'WP_CRON_LOCK_TIMEOUT', 10 );").start()
+}
+
 #[test]
 fn visitors_run_what_a_killed_runner_had_claimed_on_mariadb() {
-    fallback_and_return(&Site::builder().mariadb().start());
+    fallback_and_return(&quick(Site::builder().mariadb()));
 }
 
 #[test]
 fn visitors_run_what_a_killed_runner_had_claimed_on_sqlite() {
-    fallback_and_return(&Site::builder().sqlite().start());
+    fallback_and_return(&quick(Site::builder().sqlite()));
 }
 
 #[test]

@@ -7,6 +7,7 @@
 
 mod alerts;
 mod bench;
+mod browser;
 mod calls;
 mod claims;
 mod commands;
@@ -26,6 +27,7 @@ mod metrics;
 mod on_time;
 mod outcomes;
 mod page_views;
+mod panel;
 mod plugin_lifecycle;
 mod policies;
 mod real_parts;
@@ -33,7 +35,9 @@ mod realms;
 mod refusals;
 mod reload;
 mod replace_crontab;
+mod reports;
 mod safety;
+mod site_health;
 mod stream;
 mod support;
 mod terminal;

@@ -1,6 +1,7 @@
 //! PHP as a process for every call: its words, its user, its end, and what stands in front of it.
 
 mod door;
+mod people;
 mod users;
 
 use std::fs;
@@ -90,15 +91,18 @@ fn neither_hook_names_nor_keys_are_ever_words_of_a_command() {
             "DOING_CRON, and no wp_cron on init, when plugins are loaded"
         );
         let cmdline = ends[0].note[1].as_str().expect("a command line").replace('\0', " ");
-        assert!(cmdline.contains("cron-runner run --path="), "{cmdline}");
+        assert!(cmdline.contains("cron-runner call run --path="), "{cmdline}");
         assert_eq!(runner.history_of(hook)[0]["outcome"], "ok");
         for all in [&words, &cmdline] {
             assert!(!all.contains(hook) && !all.contains("allow-root") && !all.contains(key.trim()), "{all}");
         }
     }
     let of = |what: &str| words.lines().filter(|line| line.contains(what)).count();
-    assert!(of("endpoint.php due ") >= 1 && of("cron-runner run ") >= 1 && of("cron-runner settle ") >= 1, "{words}");
-    assert_eq!(of("cron-runner due"), 0, "a look needs no WP-CLI: {words}");
+    assert!(
+        of("endpoint.php due ") >= 1 && of("cron-runner call run ") >= 1 && of("cron-runner call settle ") >= 1,
+        "{words}"
+    );
+    assert_eq!(of("cron-runner call due"), 0, "a look needs no WP-CLI: {words}");
     assert_eq!(of("-d memory_limit=512M"), words.lines().count(), "{words}");
     assert!(!site.path.join("x").exists() && !site.dir.join("x").exists());
 }

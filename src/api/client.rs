@@ -10,7 +10,7 @@ use crate::clock;
 use crate::config::Config;
 use crate::lease::file::control_key;
 use crate::outcome::{Stop, exit};
-use crate::protocol::signature::{HEADER, Message, random_hex};
+use crate::protocol::signature::{ANSWER_HEADER, HEADER, Message, random_hex};
 use crate::text;
 
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -55,7 +55,11 @@ pub async fn post(config: &Config, name: &str, path: &str, body: &Value) -> Resu
     let request = client.post(format!("http://{listen}{path}")).header(HEADER, message.sign(&key)).body(body);
     let response = request.send().await.map_err(lost)?;
     let status = response.status();
+    let mac = response.headers().get(ANSWER_HEADER).and_then(|mac| mac.to_str().ok()).unwrap_or_default().to_string();
     let bytes = response.bytes().await.map_err(lost)?;
+    if !key.is_answer_mac(&nonce, status.as_u16(), &bytes, &mac) {
+        return Err(refused(listen, status.as_u16(), &bytes));
+    }
     let answer: Value = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
     if status.is_success() {
         return Ok(Some(answer));
@@ -67,6 +71,7 @@ pub async fn post(config: &Config, name: &str, path: &str, body: &Value) -> Resu
 fn refused(listen: SocketAddr, status: u16, body: &[u8]) -> Stop {
     let failed = match status {
         401 => format!("the runner on {listen} does not know the key of this state directory"),
+        200..=299 => format!("what answers on {listen} is not the runner of this state directory"),
         _ => format!("the runner on {listen} answers HTTP {status}"),
     };
     let found = text::safe_cut(&text::lossy(body), 80);

@@ -44,8 +44,11 @@ pub async fn metrics(State(server): Shared) -> Response {
     let (sender, receiver) = channel(1);
     let runtime = Handle::current();
     tokio::task::spawn_blocking(move || {
-        if let Some(redis) = &mut now.redis {
-            redis.waiting = Reader::open(&history_file).and_then(|reader| reader.unsent_count()).ok();
+        if let Ok(reader) = Reader::open(&history_file) {
+            now.last_deploy_s = reader.deploys(1).ok().and_then(|marks| Some(marks.first()?.at_ms.div_euclid(1000)));
+            if let Some(redis) = &mut now.redis {
+                redis.waiting = reader.unsent_count().ok();
+            }
         }
         let mut out = Pieces { text: String::with_capacity(PIECE), sender, runtime };
         // An error is that of somebody who has gone.

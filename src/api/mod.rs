@@ -1,7 +1,9 @@
 //! What the runner serves on `listen`, as data.
 
 pub mod client;
+mod door;
 pub mod metrics;
+mod reads;
 pub mod server;
 pub mod shared;
 mod signed;

@@ -18,8 +18,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use super::shared::{Server, Shared};
-use super::{Runner, Status, metrics, signed};
-use crate::history::sqlite::Reader;
+use super::{Runner, Status, metrics, reads, signed};
 use crate::history::{Filter, RunRecord};
 use crate::protocol::{Error, LONGEST_BODY};
 use crate::scheduler::Published;
@@ -66,7 +65,9 @@ pub fn router(server: Server) -> Router {
         .route("/metrics", get(metrics::metrics))
         .route("/v1/status", get(status))
         .route("/v1/sites/{name}", get(site))
-        .route("/v1/sites/{name}/history", get(history))
+        .route("/v1/sites/{name}/history", get(history).post(reads::history))
+        .route("/v1/sites/{name}/view", post(reads::view))
+        .route("/v1/sites/{name}/summary", post(reads::numbers))
         .route("/v1/sites/{name}/notice", post(signed::notice))
         .route("/v1/sites/{name}/run", post(signed::run))
         .route("/v1/sites/{name}/pause", post(signed::pause))
@@ -77,6 +78,7 @@ pub fn router(server: Server) -> Router {
         .route("/v1/jobs/{name}/pause", post(signed::pause))
         .route("/v1/jobs/{name}/resume", post(signed::resume))
         .route("/v1/runs/{id}/{decision}", post(signed::decide))
+        .route("/v1/deploy", post(signed::deploy))
         .layer(DefaultBodyLimit::max(LONGEST_BODY))
         .layer(middleware::from_fn_with_state(server.clone(), check_host))
         .with_state(server)
@@ -107,25 +109,32 @@ async fn ready(State(server): Shared) -> Response {
     }
 }
 
-async fn status(State(server): Shared) -> Response {
+/// The runner as it is at this moment.
+pub fn runner_now(server: &Server) -> Runner {
     let configuration = server.loaded.borrow().configuration.clone();
-    let Published { sites, jobs, not_ready, redis, .. } = server.published.borrow().clone();
+    let Published { not_ready, redis, .. } = server.published.borrow().clone();
     let mut redis = redis.map(|redis| json!(redis));
     if let (Some(Value::Object(redis)), Some(shared)) = (&mut redis, &server.shared) {
         redis.insert("history_trouble".into(), json!(shared.trouble()));
         redis.insert("unreadable_runs".into(), json!(shared.unreadable()));
     }
-    let runner = Runner { configuration, not_ready, redis, ..server.runner.clone() };
+    Runner { configuration, not_ready, redis, ..server.runner.clone() }
+}
+
+async fn status(State(server): Shared) -> Response {
+    let Published { sites, jobs, .. } = server.published.borrow().clone();
+    let runner = runner_now(&server);
     let sites = as_their_runners_see_them(&server, sites).await;
     Json(json!(Status { runner: &runner, sites: &sites, jobs: &jobs })).into_response()
 }
 
 async fn site(State(server): Shared, Path(name): Path<String>) -> Response {
-    let view = server.published.borrow().sites.iter().find(|view| view.site == name).cloned();
-    match view {
-        Some(view) => Json(as_their_runners_see_them(&server, vec![view]).await.pop()).into_response(),
-        None => unknown(),
-    }
+    view_of(&server, &name).await.map_or_else(unknown, |view| Json(view).into_response())
+}
+
+pub async fn view_of(server: &Server, name: &str) -> Option<Value> {
+    let view = server.published.borrow().sites.iter().find(|view| view.site == name).cloned()?;
+    as_their_runners_see_them(server, vec![view]).await.pop()
 }
 
 async fn job(State(server): Shared, Path(name): Path<String>) -> Response {
@@ -185,25 +194,14 @@ async fn history(State(server): Shared, Path(name): Path<String>, Query(query): 
     if !server.loaded.borrow().keys.contains_key(&name) {
         return unknown();
     }
-    let path = server.history_file.clone();
-    let filter =
-        Filter { site: Some(name), failed: query.failed, held: query.held, since_ms: None, limit: query.n.min(1000) };
-    // Without Redis: what this host ran.
-    if let Some(shared) = &server.shared
-        && let Ok(runs) = shared.runs(&filter, &[]).await
-    {
-        return Json(runs.into_iter().map(without_words).collect::<Vec<_>>()).into_response();
+    let (failed, held, limit) = (query.failed, query.held, query.n.min(1000));
+    match reads::runs(&server, &Filter { site: Some(name), failed, held, limit, ..Filter::default() }).await {
+        Ok(runs) => Json(runs.into_iter().map(without_words).collect::<Vec<_>>()).into_response(),
+        Err(message) => {
+            let error = Json(json!({"error": "E_HISTORY", "message": message}));
+            (StatusCode::INTERNAL_SERVER_ERROR, error).into_response()
+        }
     }
-    let read = tokio::task::spawn_blocking(move || Reader::open(&path)?.runs(&filter)).await;
-    match read {
-        Ok(Ok(runs)) => Json(runs.into_iter().map(without_words).collect::<Vec<_>>()).into_response(),
-        Ok(Err(error)) => error_response(&error.to_string()),
-        Err(error) => error_response(&error.to_string()),
-    }
-}
-
-fn error_response(message: &str) -> Response {
-    (StatusCode::INTERNAL_SERVER_ERROR, Json(json!({"error": "E_HISTORY", "message": message}))).into_response()
 }
 
 #[cfg(test)]
@@ -213,6 +211,7 @@ mod tests {
     use crate::protocol::signature::Key;
     use crate::scheduler::orders::Order;
     use std::collections::HashMap;
+    use std::sync::Weak;
 
     const KEY: &str = "00112233445566778899aabbccddeeff102132435465768798a9bacbdcedfe0f";
 
@@ -271,7 +270,19 @@ mod tests {
         let sources = metrics::Sources { metrics, alerts: Arc::default() };
         tokio::spawn(serve(
             listener,
-            Server { runner, listen, control, loaded, published, orders, history_file, shared: None, doors, sources },
+            Server {
+                runner,
+                listen,
+                control,
+                loaded,
+                published,
+                orders,
+                history: Weak::new(),
+                history_file,
+                shared: None,
+                doors,
+                sources,
+            },
         ));
         for _ in 0..200 {
             let mut connection = tokio::net::TcpStream::connect(listen).await.unwrap();

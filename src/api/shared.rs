@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 
 use axum::extract::State;
 use tokio::sync::{mpsc, watch};
@@ -12,6 +12,7 @@ use super::metrics::Sources;
 use super::{Configuration, Runner};
 use crate::config::Alert;
 use crate::history::redis::SharedHistory;
+use crate::history::sqlite::History;
 use crate::protocol::signature::{Door, Key};
 use crate::scheduler::Published;
 use crate::scheduler::orders::Order;
@@ -23,6 +24,8 @@ pub struct Server {
     pub loaded: watch::Receiver<Loaded>,
     pub published: watch::Receiver<Published>,
     pub orders: mpsc::Sender<Order>,
+    /// Weak: the runner closes it as its last act, and a connection may outlive that.
+    pub history: Weak<History>,
     pub history_file: PathBuf,
     /// The runs of all hosts; None on a host of its own.
     pub shared: Option<Arc<SharedHistory>>,

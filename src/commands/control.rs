@@ -73,7 +73,7 @@ async fn set_pause(config: &Config, name: &str, pause: Option<Pause>, json: bool
     match &peers {
         _ if is_told => {}
         Some(peers) => peers.set_pause(name, pause).await?,
-        None => remember(config, name, pause)?,
+        None => write_as_runner(config, |history| history.learn(name, PAUSED, fact_of(pause))).await?,
     }
     if json {
         print_json(
@@ -95,8 +95,8 @@ async fn set_pause(config: &Config, name: &str, pause: Option<Pause>, json: bool
     Ok(exit::FINE)
 }
 
-/// Into the state directory of a runner that is not up.
-fn remember(config: &Config, name: &str, pause: Option<Pause>) -> Result<(), Stop> {
+/// Into the history of a runner that is not up.
+pub async fn write_as_runner(config: &Config, write: impl FnOnce(&History)) -> Result<(), Stop> {
     let folder = &config.runner.state_dir;
     let own = rustix::process::geteuid();
     let is_ours = match fs::metadata(folder) {
@@ -117,8 +117,11 @@ fn remember(config: &Config, name: &str, pause: Option<Pause>) -> Result<(), Sto
         }
         other => Stop::from(other),
     })?;
-    History::open(&history_file(config), &config.history)?.learn(name, PAUSED, fact_of(pause));
-    Ok(())
+    let history = History::open(&history_file(config), &config.history)?;
+    write(&history);
+    history.written_soon().await.map_err(|trouble| {
+        Stop::new(exit::LATER, "nothing was noted").found(trouble).at(history_file(config).display().to_string())
+    })
 }
 
 /// A duration from now, an RFC 3339 time, or the next such time of the clock on the wall.

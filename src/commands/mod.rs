@@ -3,6 +3,7 @@
 pub mod alert;
 pub mod control;
 mod crontab;
+pub mod deploy;
 pub mod diagnose;
 pub mod doctor;
 mod finding;

@@ -1,6 +1,7 @@
 //! `status`, `events` and `history`.
 
 mod jobs;
+mod since;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +18,7 @@ use super::{
 };
 use crate::api::{self, StatusReply, client};
 use crate::clock;
-use crate::config::{Config, Site, duration};
+use crate::config::{Config, Site};
 use crate::history::{Filter, error_sentence, sqlite};
 use crate::outcome::Failure;
 use crate::protocol::Event;
@@ -30,7 +31,11 @@ use crate::text;
 const WATCH: Duration = Duration::from_secs(1);
 
 /// `--watch` looks again each second until it is interrupted.
-pub async fn status(config: &Config, watch: bool, json: bool) -> Result<u8, Stop> {
+pub async fn status(config: &Config, watch: bool, since: Option<&String>, json: bool) -> Result<u8, Stop> {
+    let since = match since {
+        Some(since) => Some(since::compared(config, since).await?),
+        None => None,
+    };
     let mut interrupt = std::pin::pin!(tokio::signal::ctrl_c());
     loop {
         let reply = match client::status(config.runner.listen).await {
@@ -40,8 +45,8 @@ pub async fn status(config: &Config, watch: bool, json: bool) -> Result<u8, Stop
         let code = if reply.runner.state == "running" { exit::FINE } else { exit::UNREACHABLE };
         let text = match json {
             true if watch => text::safe_json(&json!(reply).to_string()) + "\n",
-            true => pretty(&reply)?,
-            false => status_text(config, &reply),
+            true => pretty(&Reply { reply: &reply, since: since.as_ref() })?,
+            false => status_text(config, &reply) + &since.as_ref().map_or_else(String::new, since::text),
         };
         if !watch {
             print(&text)?;
@@ -55,6 +60,14 @@ pub async fn status(config: &Config, watch: bool, json: bool) -> Result<u8, Stop
             () = tokio::time::sleep(WATCH) => {}
         }
     }
+}
+
+#[derive(Serialize)]
+struct Reply<'a> {
+    #[serde(flatten)]
+    reply: &'a StatusReply,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    since: Option<&'a since::Since>,
 }
 
 fn status_text(config: &Config, reply: &StatusReply) -> String {
@@ -248,6 +261,11 @@ fn remarks(sites: &[Value]) -> String {
             let until = at(view, "paused_until").as_str().map_or_else(String::new, |until| format!(" until {until}"));
             lines.push(format!("{site}: paused{until}: nothing is started; `wp-cron-runner resume {site}`"));
         }
+        let hooks: Vec<String> = at(view, "paused_hooks").as_array().into_iter().flatten().map(word).collect();
+        if !hooks.is_empty() {
+            let hooks = text::safe_cut(&hooks.join(", "), 300);
+            lines.push(format!("{site}: paused hooks, whose events are not started: {hooks}; they go on in wp-admin, Tools > Cron Runner, or by `wp cron-runner resume HOOK`"));
+        }
         if let Some(unknown) = at(view, "unknown").as_str() {
             lines.push(format!("{site}: {unknown}"));
         }
@@ -328,15 +346,7 @@ fn events_table(list: &[(String, Event)]) -> String {
 pub async fn history(config: &Config, filter: Filter, since: Option<&String>, json: bool) -> Result<u8, Stop> {
     let mut filter = filter;
     if let Some(since) = since {
-        let duration = duration(since).ok_or_else(|| {
-            let found = format!("\"{}\"", text::safe_cut(since, 80));
-            Stop::new(exit::USAGE, "--since cannot be read")
-                .found(found)
-                .expected("a duration such as 30m, 2h or 1d")
-                .at("--since")
-                .next("such as `wp-cron-runner history --since 2h`")
-        })?;
-        filter.since_ms = Some(clock::now_ms() - clock::millis(duration));
+        filter.since_ms = Some(since::since(config, since, clock::now_ms()).await?.1);
     }
     let runs = match Peers::of(config) {
         Some(peers) => match progress::shown("asking Redis", peers.history.runs(&filter, peers.sites())).await {

@@ -1,7 +1,9 @@
 //! The runner's own record of runs.
 
+pub mod compare;
 pub mod redis;
 pub mod sqlite;
+pub mod summary;
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -140,7 +142,27 @@ pub struct Filter {
     pub failed: bool,
     pub held: bool,
     pub since_ms: Option<i64>,
+    /// Ended before.
+    pub until_ms: Option<i64>,
+    /// Of events of this hook.
+    pub hook: Option<String>,
+    pub outcome: Option<Outcome>,
     pub limit: usize,
+}
+
+/// A deployment, as an operator has marked it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Deploy {
+    pub at_ms: i64,
+    pub note: String,
+    /// The name of the runner that was told.
+    #[serde(default)]
+    pub host: String,
+}
+
+impl Deploy {
+    /// Bytes of a note.
+    pub const LONGEST_NOTE: usize = 200;
 }
 
 fn seconds<S: Serializer>(seconds: &i64, serializer: S) -> Result<S::Ok, S::Error> {

@@ -14,7 +14,7 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use redis::{Pipeline, Script, Value};
 
-use super::{Filter, RunRecord};
+use super::{Deploy, Filter, RunRecord};
 use crate::clock;
 use crate::config;
 use crate::redis_link::{Link, Trouble};
@@ -22,6 +22,9 @@ pub use sending::Sending;
 
 /// A site that nobody has looked after for so long is forgotten.
 const FACTS_LIVE_MS: i64 = 30 * 86_400_000;
+/// In the place of a site's name: no site has upper case letters.
+const DEPLOYS: &str = "DEPLOYS";
+const MOST_DEPLOYS: usize = 200;
 /// What a run takes in Redis, roughly.
 const RUN_BYTES: u64 = 1000;
 /// So much goes over at once: it has to be done within the second that is waited for an answer.
@@ -119,6 +122,24 @@ impl SharedHistory {
         pipeline.arg(what).arg(mark).arg(clock::now_ms()).arg(FACTS_LIVE_MS);
         let (_, taken): (Value, i64) = self.link.ask(&pipeline).await?;
         Ok(taken == 1)
+    }
+
+    /// For all hosts; none of them is the first to know.
+    pub async fn mark_deploy(&self, deploy: &Deploy) -> Result<(), Trouble> {
+        let json = serde_json::to_string(deploy).unwrap_or_default();
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("XADD").arg(self.key("history", DEPLOYS)).arg("MAXLEN").arg("~").arg(MOST_DEPLOYS);
+        pipeline.arg("*").arg(stored::FIELD).arg(json);
+        self.link.ask::<Value>(&pipeline).await.map(drop)
+    }
+
+    /// The newest, newest first, as they were added.
+    pub async fn deploys(&self, limit: usize) -> Result<Vec<Deploy>, Trouble> {
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("XREVRANGE").arg(self.key("history", DEPLOYS)).arg("+").arg("-").arg("COUNT").arg(limit);
+        let (entries,): (Vec<(String, HashMap<String, String>)>,) = self.link.ask(&pipeline).await?;
+        let read = |(_, parts): (String, HashMap<String, String>)| serde_json::from_str(parts.get(stored::FIELD)?).ok();
+        Ok(entries.into_iter().filter_map(read).collect())
     }
 
     /// Adds runs, oldest first: as many of them as go over at once. Tells how many are there, and what went wrong; those of an

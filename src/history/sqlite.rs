@@ -1,6 +1,8 @@
 //! History in one SQLite file. WAL and synchronous=NORMAL: a power cut may lose the last runs, and never corrupts. One
 //! thread writes; whoever reads opens the file for itself, also while the daemon runs.
 
+mod deploys;
+mod reader;
 mod unsent;
 
 use std::collections::VecDeque;
@@ -11,14 +13,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params, params_from_iter};
+use rusqlite::{Connection, params};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{Notify, oneshot};
 
-use super::{Filter, RunRecord};
+use super::{Deploy, RunRecord};
 use crate::clock;
 use crate::config;
-use crate::outcome::{Outcome, Then};
+pub use reader::{LastEnds, Reader};
 
 /// Each step brings a file from its place in the list to the next version. Released steps are never edited.
 const MIGRATIONS: [&str; NEWEST as usize] = [
@@ -36,9 +38,9 @@ const MIGRATIONS: [&str; NEWEST as usize] = [
 ",
     unsent::TABLE,
     "ALTER TABLE runs ADD COLUMN job TEXT; CREATE INDEX runs_by_job ON runs (job, ended_ms) WHERE job IS NOT NULL;",
+    deploys::TABLE,
 ];
-const NEWEST: u32 = 3;
-const WITH_JOBS: u32 = 3;
+const NEWEST: u32 = 4;
 const COLUMNS: &str = "run, site, blog, hook, key, schedule, due, started_ms, ended_ms, lateness_ms, ms, outcome, then_, \
     reason, note, error, output, output_dropped, peak_memory, queries, host, pid, trigger_, batch, job";
 const PRUNE_EVERY: Duration = Duration::from_secs(3600);
@@ -68,6 +70,7 @@ enum Write {
     Run(Box<RunRecord>),
     Fact { site: String, name: &'static str, value: String },
     Forget { site: String },
+    Deploy(Deploy),
     Limits(config::History),
     Share(Arc<Notify>),
     Hear(UnboundedSender<RunRecord>),
@@ -256,6 +259,7 @@ fn apply(connection: &Connection, write: &Write) -> rusqlite::Result<Effect> {
         Write::Fact { site, name, value } => connection
             .prepare_cached("INSERT OR REPLACE INTO facts (site, name, value) VALUES (?1, ?2, ?3)")?
             .execute(params![site, name, value]),
+        Write::Deploy(deploy) => deploys::insert(connection, deploy),
         Write::Limits(_) | Write::Share(_) | Write::Hear(_) | Write::Sent { .. } | Write::Tell(_) => Ok(0),
         Write::Forget { site } => connection.execute("DELETE FROM facts WHERE site = ?1", [site]),
     };
@@ -320,6 +324,7 @@ fn prune(connection: &Connection, limits: &config::History, now_ms: i64) -> rusq
         }
     }
     unsent::prune(connection)?;
+    deploys::prune(connection, oldest)?;
     // Each step of this statement gives one page back.
     let mut statement = connection.prepare("PRAGMA incremental_vacuum")?;
     let mut pages = statement.query([])?;
@@ -356,164 +361,6 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Error> {
 
 fn version(connection: &Connection) -> rusqlite::Result<u32> {
     connection.pragma_query_value(None, "user_version", |row| row.get(0))
-}
-
-/// When runs of a hook, or of a job, ended last.
-#[derive(Debug, PartialEq)]
-pub struct LastEnds {
-    pub site: String,
-    pub hook: String,
-    pub job: Option<String>,
-    pub ok_ms: Option<i64>,
-    pub not_ok_ms: Option<i64>,
-}
-
-/// The reading half. A file that is not there yet is an empty history.
-#[derive(Debug)]
-pub struct Reader {
-    connection: Option<Connection>,
-    path: PathBuf,
-}
-
-impl Reader {
-    pub fn open(path: &Path) -> Result<Self, Error> {
-        if !path.exists() {
-            return Ok(Self { connection: None, path: path.to_path_buf() });
-        }
-        let sqlite = |error| Error::Sqlite { path: path.to_path_buf(), error };
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(path, flags).map_err(sqlite)?;
-        connection.busy_timeout(Duration::from_secs(5)).map_err(sqlite)?;
-        let found = version(&connection).map_err(sqlite)?;
-        if found > NEWEST {
-            return Err(Error::TooNew { path: path.to_path_buf(), found });
-        }
-        if found < WITH_JOBS {
-            // No runner of this version has opened it yet, and who only reads changes nothing.
-            let view = "CREATE TEMP VIEW runs AS SELECT *, NULL AS job FROM main.runs";
-            connection.execute_batch(view).map_err(sqlite)?;
-        }
-        Ok(Self { connection: Some(connection), path: path.to_path_buf() })
-    }
-
-    /// Newest first.
-    pub fn runs(&self, filter: &Filter) -> Result<Vec<RunRecord>, Error> {
-        let mut conditions = vec!["1".to_string()];
-        let mut values: Vec<rusqlite::types::Value> = Vec::new();
-        if let Some(site) = &filter.site {
-            values.push(site.clone().into());
-            conditions.push(format!("(job = ?{0} OR (site = ?{0} AND job IS NULL))", values.len()));
-        }
-        if let Some(since) = filter.since_ms {
-            values.push(since.into());
-            conditions.push(format!("coalesce(ended_ms, started_ms) >= ?{}", values.len()));
-        }
-        if filter.failed {
-            conditions.push("outcome NOT IN ('ok', 'skipped')".into());
-        }
-        if filter.held {
-            conditions.push("then_ = 'held'".into());
-        }
-        let sql = format!(
-            "SELECT {COLUMNS} FROM runs WHERE {} ORDER BY ended_ms DESC, started_ms DESC, run DESC LIMIT {}",
-            conditions.join(" AND "),
-            filter.limit.min(1_000_000)
-        );
-        self.query(|connection| {
-            let mut statement = connection.prepare(&sql)?;
-            let rows = statement.query_map(params_from_iter(values.iter()), read)?;
-            rows.collect()
-        })
-    }
-
-    pub fn find(&self, run: &str) -> Result<Option<RunRecord>, Error> {
-        let sql = format!("SELECT {COLUMNS} FROM runs WHERE run = ?1");
-        self.query(|connection| connection.query_row(&sql, [run], read).optional())
-    }
-
-    /// Of its events.
-    pub fn last_ended(&self, site: &str) -> Result<Option<i64>, Error> {
-        self.query(|connection| {
-            connection
-                .query_row("SELECT max(ended_ms) FROM runs WHERE site = ?1 AND job IS NULL", [site], |row| row.get(0))
-        })
-    }
-
-    /// Of each hook of a site, and each job, the newest run that was started: those that did not end well.
-    pub fn failing(&self) -> Result<Vec<RunRecord>, Error> {
-        // Of a group with a maximum SQLite gives the row that has it.
-        let sql = format!(
-            "SELECT * FROM (SELECT {COLUMNS}, max(ended_ms) FROM runs WHERE outcome <> 'skipped' GROUP BY site, hook, job) \
-             WHERE outcome <> 'ok'"
-        );
-        self.query(|connection| connection.prepare(&sql)?.query_map([], read)?.collect())
-    }
-
-    /// Of each hook of a site, and each job: when a run last ended ok, and when one last did not; the newest first.
-    pub fn last_ends(&self) -> Result<Vec<LastEnds>, Error> {
-        let sql = "SELECT site, hook, job, max(CASE WHEN outcome = 'ok' THEN ended_ms END) AS good, \
-             max(CASE WHEN outcome <> 'ok' THEN ended_ms END) AS bad FROM runs WHERE outcome <> 'skipped' \
-             GROUP BY site, hook, job ORDER BY max(ended_ms) DESC";
-        self.query(|connection| {
-            let mut statement = connection.prepare(sql)?;
-            let rows = statement.query_map([], |row| {
-                Ok(LastEnds {
-                    site: row.get("site")?,
-                    hook: row.get("hook")?,
-                    job: row.get("job")?,
-                    ok_ms: row.get("good")?,
-                    not_ok_ms: row.get("bad")?,
-                })
-            })?;
-            rows.collect()
-        })
-    }
-
-    pub fn fact(&self, site: &str, name: &str) -> Result<Option<String>, Error> {
-        let sql = "SELECT value FROM facts WHERE site = ?1 AND name = ?2";
-        self.query(|connection| connection.query_row(sql, [site, name], |row| row.get(0)).optional())
-    }
-
-    fn query<T: Default>(&self, ask: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, Error> {
-        match &self.connection {
-            Some(connection) => ask(connection).map_err(|error| Error::Sqlite { path: self.path.clone(), error }),
-            None => Ok(T::default()),
-        }
-    }
-}
-
-fn read(row: &Row<'_>) -> rusqlite::Result<RunRecord> {
-    let outcome: String = row.get("outcome")?;
-    let then: String = row.get("then_")?;
-    let error: Option<String> = row.get("error")?;
-    let dropped: i64 = row.get("output_dropped")?;
-    Ok(RunRecord {
-        run: row.get("run")?,
-        site: row.get("site")?,
-        blog: row.get("blog")?,
-        hook: row.get("hook")?,
-        key: row.get("key")?,
-        schedule: row.get("schedule")?,
-        due: row.get("due")?,
-        started_ms: row.get("started_ms")?,
-        ended_ms: row.get("ended_ms")?,
-        lateness_ms: row.get("lateness_ms")?,
-        ms: row.get("ms")?,
-        outcome: Outcome::from_word(&outcome).unwrap_or(Outcome::Failed),
-        then: Then::from_word(&then),
-        reason: row.get("reason")?,
-        note: row.get("note")?,
-        error: error.and_then(|error| serde_json::from_str(&error).ok()),
-        output: row.get("output")?,
-        output_dropped: u64::try_from(dropped).unwrap_or(0),
-        peak_memory: row.get("peak_memory")?,
-        queries: row.get("queries")?,
-        host: row.get("host")?,
-        pid: row.get("pid")?,
-        trigger: row.get("trigger_")?,
-        batch: row.get("batch")?,
-        job: row.get("job")?,
-    })
 }
 
 #[cfg(test)]

@@ -80,6 +80,9 @@ pub struct Due {
     pub stray: Option<Stray>,
     #[serde(default)]
     pub held: u64,
+    /// Hooks whose events are not started, as they are printed.
+    #[serde(default)]
+    pub paused_hooks: Vec<String>,
     /// The Redis database of WordPress's object cache: `tcp://host:port/db`, `tls://host:port/db` or `unix:/path/db`.
     #[serde(default)]
     pub object_cache: Option<String>,

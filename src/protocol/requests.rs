@@ -1,6 +1,8 @@
 //! What the runner asks.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+
+use super::Busy;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Call {
@@ -64,9 +66,28 @@ pub struct RunBody {
     /// As in `settle`: for an event that PHP's own time limit ends.
     pub policies: Vec<(String, String)>,
     pub trigger: &'static str,
-    /// Only events of this hook, and these whether they are due or not.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub hook: Option<String>,
+    #[serde(flatten)]
+    pub only: Option<Only>,
+}
+
+/// Only events of this hook, and these whether they are due or not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Only {
+    pub hook: String,
+    /// Of those only the ones with these arguments: WordPress's key of an event, a hash of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// And of those only the one of this time, unix seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due_at: Option<i64>,
+}
+
+impl Only {
+    pub fn covers(&self, busy: &Busy) -> bool {
+        self.hook == busy.hook
+            && self.key.as_ref().is_none_or(|key| *key == busy.key)
+            && self.due_at.is_none_or(|at| Some(at) == busy.due_at)
+    }
 }
 
 /// For `inspect` and `end`.

@@ -9,6 +9,8 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::text;
 
 pub const HEADER: &str = "X-WP-Cron-Runner";
+/// What the runner answers is marked as well: another program that has its port cannot speak for it.
+pub const ANSWER_HEADER: &str = "X-WP-Cron-Runner-Answer";
 /// A signature is good for this long, in both directions.
 pub const WINDOW_MS: i64 = 60_000;
 
@@ -69,6 +71,15 @@ impl Key {
     pub fn marker(&self, nonce: &str) -> String {
         let mac = self.mac(&format!("wp-cron-runner/1 frames\n{nonce}"));
         format!("wpcr1:{}:", mac.get(..16).unwrap_or_default())
+    }
+
+    /// Of the answer to the request with this nonce.
+    pub fn answer_mac(&self, nonce: &str, status: u16, body: &[u8]) -> String {
+        self.mac(&format!("wp-cron-runner/1 answer\n{nonce}\n{status}\n{}", sha256(body)))
+    }
+
+    pub fn is_answer_mac(&self, nonce: &str, status: u16, body: &[u8], mac: &str) -> bool {
+        is_equal(&self.answer_mac(nonce, status, body), mac)
     }
 
     pub fn is_frame_mac(&self, nonce: &str, seq: u64, json: &str, mac: &str) -> bool {
@@ -144,21 +155,34 @@ pub struct Door {
 }
 
 impl Door {
-    /// One answer for all causes: somebody who guesses learns nothing.
-    pub fn admits<'a>(&mut self, keys: &[Key], header: &'a str, mut message: Message<'a>, now_ms: i64) -> bool {
-        let Some(parts) = parse(header) else { return false };
+    /// One answer for all causes: somebody who guesses learns nothing. Else who asks, for the answer.
+    pub fn admits<'a>(
+        &mut self,
+        keys: &[Key],
+        header: &'a str,
+        mut message: Message<'a>,
+        now_ms: i64,
+    ) -> Option<Admitted> {
+        let parts = parse(header)?;
         message.ts_ms = parts.ts_ms;
         message.nonce = parts.nonce;
-        let signed = parts.site == message.site
-            && keys
-                .iter()
-                .any(|key| key.kid == parts.kid && is_equal(&key.mac(&message.string_to_sign(&key.kid)), parts.sig));
-        if !signed || (now_ms - parts.ts_ms).abs() > WINDOW_MS {
-            return false;
+        let is_his =
+            |key: &&Key| key.kid == parts.kid && is_equal(&key.mac(&message.string_to_sign(&key.kid)), parts.sig);
+        let key = keys.iter().find(is_his).filter(|_| parts.site == message.site)?.clone();
+        if (now_ms - parts.ts_ms).abs() > WINDOW_MS {
+            return None;
         }
         self.seen.retain(|_, ts| (now_ms - *ts).abs() <= 2 * WINDOW_MS);
-        self.seen.insert(parts.nonce.to_string(), parts.ts_ms).is_none()
+        let is_new = self.seen.insert(parts.nonce.to_string(), parts.ts_ms).is_none();
+        is_new.then(|| Admitted { key, nonce: parts.nonce.to_string() })
     }
+}
+
+/// A request that was signed with this key.
+#[derive(Debug, Clone)]
+pub struct Admitted {
+    pub key: Key,
+    pub nonce: String,
 }
 
 /// Which site the header speaks of. Nothing is proven by that.
@@ -269,18 +293,18 @@ mod tests {
             Message { site: "other", ..vector.message() },
             Message { body: b"x", ..vector.message() },
         ] {
-            assert!(!door.admits(&keys, header, wrong, vector.ts), "{wrong:?}");
+            assert!(door.admits(&keys, header, wrong, vector.ts).is_none(), "{wrong:?}");
         }
         for at in 0..header.len() {
             let mut bytes = header.as_bytes().to_vec();
             bytes[at] ^= 1;
             let flipped = String::from_utf8(bytes).unwrap();
-            assert!(!door.admits(&keys, &flipped, vector.message(), vector.ts), "byte {at}: {flipped}");
+            assert!(door.admits(&keys, &flipped, vector.message(), vector.ts).is_none(), "byte {at}: {flipped}");
         }
-        assert!(!door.admits(&keys, header, vector.message(), vector.ts + 61_000));
-        assert!(!door.admits(&keys, header, vector.message(), vector.ts - 61_000));
-        assert!(door.admits(&keys, header, vector.message(), vector.ts + 59_000));
-        assert!(!door.admits(&keys, header, vector.message(), vector.ts + 59_000), "a replay");
+        assert!(door.admits(&keys, header, vector.message(), vector.ts + 61_000).is_none());
+        assert!(door.admits(&keys, header, vector.message(), vector.ts - 61_000).is_none());
+        assert!(door.admits(&keys, header, vector.message(), vector.ts + 59_000).is_some());
+        assert!(door.admits(&keys, header, vector.message(), vector.ts + 59_000).is_none(), "a replay");
     }
 
     #[test]

@@ -126,7 +126,7 @@ impl Run<'_> {
             batch: self.batch_id,
             epoch: self.ask.epoch,
             sent: self.ask.sent,
-            for_hook: self.ask.hook.is_some(),
+            for_hook: self.ask.only.is_some(),
             claimed: self.batch.claimed,
             went_well: self.batch.went_well,
             seen,

@@ -15,7 +15,7 @@ use crate::config::{Config, Site, Work};
 use crate::history::RunRecord;
 use crate::history::sqlite::Reader;
 use crate::outcome::Failure;
-use crate::protocol::Notice;
+use crate::protocol::{Notice, Only};
 use crate::run_site::decide::{Decision, decide};
 use crate::site::Pause;
 use crate::text;
@@ -33,7 +33,7 @@ pub enum Order {
     /// Run what is due now, or the events of one hook whether they are due or not. Answered when that run has ended.
     Run {
         site: String,
-        hook: Option<String>,
+        only: Option<Only>,
         answer: Answer<Vec<RunRecord>>,
     },
     /// Start nothing more until this time, or until `Resume`.
@@ -102,9 +102,9 @@ impl Scheduler {
                     self.noticed(&site, &notice);
                 }
             }
-            Order::Run { site, hook, answer } if self.has_job(&site) => self.ask_job(&site, hook.as_ref(), answer),
-            Order::Run { site, hook, answer } => match self.named(&site) {
-                Some(entry) => entry.ask(Asked { hook, answer }),
+            Order::Run { site, only, answer } if self.has_job(&site) => self.ask_job(&site, only.as_ref(), answer),
+            Order::Run { site, only, answer } => match self.named(&site) {
+                Some(entry) => entry.ask(Asked { only, answer }),
                 None => drop(answer.send(Err(no_such_site()))),
             },
             Order::Pause { site, until, answer } => self.pause(&site, Some(Pause { until }), answer),

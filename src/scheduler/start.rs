@@ -176,12 +176,12 @@ impl Scheduler {
             others.degraded_runs += 1;
         }
         let began = entry.state.pass_began().unwrap_or(now);
-        let (sent, hook) = entry.run_starts(now);
+        let (sent, only) = entry.run_starts(now);
         self.turn += 1;
         entry.turn = self.turn;
         let (place, site) = (entry.place.clone(), entry.site.clone());
         let (calls, epoch) = (entry.calls.clone(), entry.state.epoch().unwrap_or(0));
-        let ask = Ask { install: entry.state.install.clone(), epoch, sent, hook };
+        let ask = Ask { install: entry.state.install.clone(), epoch, sent, only };
         self.running += 1;
         self.places.take(place.as_ref());
         let (history, progress, state) = (self.history.clone(), self.progress_in.clone(), self.state.clone());

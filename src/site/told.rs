@@ -16,6 +16,7 @@ pub struct About {
     pub disable_wp_cron: bool,
     pub stray: Option<Stray>,
     pub held: u64,
+    pub paused_hooks: Vec<String>,
     pub backlog: Option<String>,
     /// Events that are due and left alone, each with its reason, as the last run found them.
     pub left_alone: Vec<Busy>,
@@ -36,6 +37,7 @@ impl About {
             disable_wp_cron: due.disable_wp_cron,
             stray: due.stray.clone(),
             held: due.held,
+            paused_hooks: due.paused_hooks.clone(),
             backlog: None,
             left_alone: Vec::new(),
             hooks: due.hooks.iter().take(MOST_HOOKS).cloned().collect(),

@@ -33,6 +33,7 @@ pub struct View {
     /// Runs of an earlier runner or request whose process may live.
     pub open: Vec<Open>,
     pub held: u64,
+    pub paused_hooks: Vec<String>,
     pub trigger: &'static str,
     pub lock_kind: Option<String>,
     pub epoch: Option<i64>,
@@ -92,6 +93,7 @@ impl State {
             running,
             open: self.foreign_open().cloned().collect(),
             held: about.held,
+            paused_hooks: about.paused_hooks,
             trigger,
             lock_kind: about.lock_kind,
             epoch: self.epoch(),

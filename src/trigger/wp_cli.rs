@@ -1,4 +1,4 @@
-//! A process for every call: `wp cron-runner CALL`, or, where a look is enough, plain `php` and the plugin's own file. The
+//! A process for every call: `wp cron-runner call CALL`, or, where a look is enough, plain `php` and the plugin's own file. The
 //! signed request goes in on stdin, frames and output come out on stdout.
 //!
 //! Where PHP is our own child, its end is the end of the request. Behind other words (`ssh`, `docker exec`, `sudo`) it is the
@@ -83,7 +83,7 @@ impl Client {
         match super::endpoint(&path).filter(|_| looks && !is_elsewhere(&self.wp_cli)) {
             Some(file) => words.extend([file.display().to_string(), call.word().to_string(), root]),
             None => {
-                words.extend([self.wp_cli.wp_cli.clone(), "cron-runner".to_string(), call.word().to_string()]);
+                words.extend([&self.wp_cli.wp_cli, "cron-runner", "call", call.word()].map(str::to_string));
                 words.extend([format!("--path={root}"), format!("--url={}", self.site.url), "--no-color".to_string()]);
             }
         }

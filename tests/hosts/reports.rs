@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::{OFTEN, SELDOM, on, redis};
 use crate::support::hosts::NAMES;
+use crate::support::wordpress::unix_now;
 use crate::support::{Hosts, Site, secs, wait_for};
 
 fn view(hosts: &Hosts, host: usize, site: &str) -> Value {
@@ -35,8 +36,20 @@ fn both_hosts_tell_the_same_history() {
     assert!(ended.is_sorted_by(|one, next| one >= next), "{ended:?}");
     for host in 0..2 {
         let page = hosts[host].get("/v1/sites/site-2/history");
-        assert!(page.body.contains("fx_exception"), "{page:?}");
+        assert!(page.body.contains("fx_exception") && !page.body.contains("hooks.php"), "{page:?}");
+        // The site itself reads more, of either host.
+        let page = hosts[host].post_as_site("site-2", "/v1/sites/site-2/history", "{\"outcome\": \"failed\"}");
+        assert!(page.body.contains("hooks.php") && !page.body.contains("fx_ok"), "{page:?}");
+        let since = (unix_now() - 3600) * 1000;
+        let page =
+            hosts[host].post_as_site("site-2", "/v1/sites/site-2/summary", &format!("{{\"since_ms\": {since}}}"));
+        let summary: Value = serde_json::from_str(&page.body).expect("JSON");
+        assert_eq!((&summary["total"]["runs"], &summary["total"]["bad"]), (&json!(2), &json!(1)), "{summary}");
     }
+    assert!(hosts[1].cli(&["deploy", "for both"]).status.success());
+    let since = hosts[0].json(&["status", "--since", "deploy"])["since"].clone();
+    assert_eq!(since["deploy"]["note"], "for both", "{since}");
+    assert_eq!(since["compared"].as_array().map(Vec::len), Some(3), "{since}");
 }
 
 #[test]

@@ -166,7 +166,20 @@ same( 'a hook that looks like a number is a string', '123', due_events( $cron, 2
 same( 'empty', array( 'next' => null, 'due' => 0, 'oldest' => null ), timetable( array( 'version' => 2 ), 5 ) );
 $hooks = array( 100 => array( 'b' => array( 'k' => event() ), str_repeat( 'x', 257 ) => array( 'k' => event() ) ), 150 => array( 'a' => array(), 'b' => array( 'k' => event() ) ), 200 => array( 'a' => array( 'k' => event() ), 7 => array( 'k' => event() ), "\xff" => array( 'k' => event() ) ), 'version' => 2 );
 same( 'the next of each hook', array( array( 'b', 100 ), array( 'a', 200 ), array( '7', 200 ), array( '\xFF', 200 ) ), next_of_hooks( $hooks ) );
-same( 'the next of the first hooks', array( array( 'b', 100 ), array( 'a', 200 ) ), next_of_hooks( $hooks, 2 ) );
+same( 'the next of the first hooks', array( array( 'b', 100 ), array( 'a', 200 ) ), next_of_hooks( $hooks, array(), 2 ) );
+same( 'the next of a paused hook', array( array( 'a', 200 ) ), next_of_hooks( $hooks, array( 'b' => array( 'until_ms' => null ) ), 1 ) );
+
+// Paused hooks.
+$two = array( 100 => array( 'a' => array( 'k' => array( 'schedule' => false ) ), '123' => array( 'k' => array( 'schedule' => false ) ) ) );
+same( 'a pause without an end', array( 'next' => null, 'due' => 1, 'oldest' => 100 ), timetable( $two, 100, array( 'a' => array( 'until_ms' => null ) ) ) );
+same( 'a pause with an end', array( 'next' => 151, 'due' => 1, 'oldest' => 100 ), timetable( $two, 100, array( 'a' => array( 'until_ms' => 150001 ) ) ) );
+same( 'at its end', array( 'next' => null, 'due' => 2, 'oldest' => 100 ), timetable( $two, 151, array( 'a' => array( 'until_ms' => 150001 ) ) ) );
+same( 'a hook that looks like a number', array( array( 100, 'a', 'k', array( 'schedule' => false ) ) ), due_events( $two, 100, array( 123 => array( 'until_ms' => null ) ) ) );
+
+// Text for people's eyes, as the runner writes it.
+same( 'what steers a terminal', 'a\x1B[31mb\n\u{202e}\u{85}\x00', visible( "a\x1b[31mb\n\u{202e}\u{85}\0" ) );
+same( 'what is long', str_repeat( 'x', 256 ) . '... (10000 bytes)', visible( str_repeat( 'x', 10000 ) ) );
+same( 'a cut between the bytes of a letter', true, (bool) preg_match( '/^é+\.\.\. \(400 bytes\)$/u', visible( str_repeat( 'é', 200 ), 255 ) ) );
 
 $copy = $cron;
 same( 'removed', true, remove_event( $copy, 100, 'a', 'k1' ) );
@@ -254,6 +267,29 @@ same( 'a third try is followed by a fourth', 'requeued', $policy( ended_row( 'wc
 same( 'and that by none', 'held', $policy( ended_row( 'wc_x', null, array( 'attempt' => 4 ) ), $retry, 'timed_out' ) );
 same( 'the next occurrence is the next try', 'dropped', $policy( ended_row( 'wc_x', 'every', array( 'next_at' => time() + 5 ) ), $retry ) );
 same( 'unless it is far', 'requeued', $policy( ended_row( 'wc_x', 'hourly', array( 'next_at' => time() + 3000 ) ), $retry ) );
+
+// --- How the panel shows things. ---
+function __( string $text ): string {
+	return $text;
+}
+function number_format_i18n( $number, int $decimals = 0 ): string {
+	return number_format( $number, $decimals );
+}
+require "$plugin/src/status-page/show.php";
+require "$plugin/src/status-page/charts.php";
+same( 'a name is only a name', '<code dir="ltr">&lt;b&gt; &amp;amp; &quot;\u{202e}</code>', shown( "<b> &amp; \"\u{202e}" ) );
+same( 'lines stay lines', "a\n\tb\\x1B[1m\nc\\xFF", visible_lines( "a\r\n\tb\x1b[1m\nc\xff" ) );
+foreach ( array( '0 ms' => 0, '999 ms' => 999, '1 s' => 1000, '1.5 s' => 1500, '1 min 1 s' => 61000, '2 h 5 min' => 7500000, '3 s early' => -3000 ) as $words => $ms ) {
+	same( "$ms ms in words", str_replace( ' ', "\u{a0}", $words ), duration( $ms ) );
+}
+same( 'no length of time', '—', duration( null ) );
+$figures = static function ( int $p50, int $max ): array {
+	return array( 'ms' => array( 'p50' => $p50, 'p95' => $max, 'max' => $max ) );
+};
+same( 'a scale holds the least and the most', array( 10, 100, 1000, 10000 ), ticks_for( $figures( 60, 1500 )['ms'], array( $figures( 30, 40 ), array( 'ms' => null ), $figures( 60, 1500 ) ), 'ms' ) );
+same( 'a scale for nothing', array( 1, 10 ), ticks_for( $figures( 0, 0 )['ms'], array( $figures( 0, 0 ) ), 'ms' ) );
+same( 'a scale of days', array( 36000000, 360000000 ), ticks_for( $figures( 90000000, 90000000 )['ms'], array( $figures( 90000000, 90000000 ) ), 'ms' ) );
+same( 'a nonce is good for one thing', false, nonce_of( 'drop', 'run=1' ) === nonce_of( 'requeue', 'run=1' ) );
 
 echo "{$GLOBALS['passed']} passed, {$GLOBALS['failed']} failed\n";
 exit( $GLOBALS['failed'] ? 1 : 0 );

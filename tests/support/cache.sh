@@ -10,6 +10,7 @@ php_fpm_binary() {
 }
 nginx_binary() { first_program nginx; }
 mariadbd_binary() { first_program mariadbd; }
+chromium_binary() { first_program chromium-headless-shell chromium; }
 
 first_program() {
 	local name

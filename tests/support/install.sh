@@ -2,7 +2,8 @@
 # Gets the real parts that the demo and the tests run against, and only those that are missing.
 #
 #   install.sh demo    PHP, php-fpm, nginx, WordPress 7.1.1, WP-CLI, the SQLite drop-in
-#   install.sh test    the same, MariaDB, Redis, iproute2, cron, libfaketime, Debian's WordPress 6.1, PHP 7.4 and 8.4 (as WebAssembly, for syntax and pure functions)
+#   install.sh test    the same, MariaDB, Redis, iproute2, cron, libfaketime, Debian's WordPress 6.1, PHP 7.4 and 8.4 (as WebAssembly, for syntax and pure functions),
+#                      a Chromium without a window, Playwright and axe
 #
 # Debian packages go into the system, everything else into a cache outside git. A second run downloads nothing.
 # No service is started, stopped or restarted: the demo and the tests run their own copies on free ports.
@@ -34,7 +35,7 @@ missing_packages() {
 	have_module dom || echo php-xml
 	have_module mbstring || echo php-mbstring
 	nginx_binary >/dev/null || echo nginx-light
-	if ! has_wp_studio || { [ "$wanted" = test ] && ! has_php_wasm; }; then
+	if ! has_wp_studio || { [ "$wanted" = test ] && ! { has_npm_packages php-wasm && has_npm_packages browser; }; }; then
 		command -v npm >/dev/null || echo npm
 		[ -e /etc/ssl/certs/ca-certificates.crt ] || echo ca-certificates
 	fi
@@ -48,11 +49,25 @@ missing_packages() {
 		command -v crontab >/dev/null || echo cron
 		have_module redis || echo php-redis
 		[ -n "$(faketime_library)" ] || echo libfaketime
+		chromium_binary >/dev/null || echo "$(chromium_package)"
+		has_fonts || echo fonts-dejavu-core
 	fi
 }
 
 # Preloaded, it gives a process another time of day.
 faketime_library() { ls /usr/lib/*/faketime/libfaketime.so.1 /usr/lib/faketime/libfaketime.so.1 2>/dev/null | head -1 || true; }
+
+# The small one, without a window, where this Debian has it; chromium_binary takes either.
+chromium_package() {
+	local name
+	for name in chromium-headless-shell chromium; do
+		apt_lists_lack "$name" || break
+	done
+	echo "$name"
+}
+
+# Without one Chromium draws boxes.
+has_fonts() { [ -n "$(find /usr/share/fonts /usr/local/share/fonts -name '*.[ot]tf' -print -quit 2>/dev/null)" ]; }
 
 # Packages that start a service ask policy-rc.d first. The answer "no" also keeps a php-fpm or a database that already
 # runs on this machine from being restarted on our account.
@@ -226,19 +241,25 @@ fetch_prometheus() {
 	rm -rf "$work"
 }
 
-# --- Other PHP versions ----------------------------------------------------------------------------------------------
+# --- Other PHP versions, and what steers the browser: npm packages ----------------------------------------------------
 
-# The lock file beside php-wasm/package.json holds the integrity of every package.
-php_wasm_key() { cat php-wasm/.npmrc php-wasm/* | sha256sum | cut -c1-16; }
-has_php_wasm() { [ "$(cat "$cache/php-wasm/.complete" 2>/dev/null)" = "$(php_wasm_key)" ]; }
+# The lock file beside a package.json holds the integrity of every package.
+npm_files() {
+	case "$1" in
+		php-wasm) echo php-wasm/{.npmrc,package.json,package-lock.json,php.mjs} ;;
+		browser) echo ../browser/{.npmrc,package.json,package-lock.json} ;;
+	esac
+}
+npm_key() { cat $(npm_files "$1") | sha256sum | cut -c1-16; }
+has_npm_packages() { [ "$(cat "$cache/$1/.complete" 2>/dev/null)" = "$(npm_key "$1")" ]; }
 
-fetch_php_wasm() {
-	say "downloading PHP 7.4 and 8.4 as WebAssembly (npm packages, 100 MB) into $cache"
-	rm -rf "$cache/php-wasm"
-	mkdir -p "$cache/php-wasm"
-	cp php-wasm/.npmrc php-wasm/* "$cache/php-wasm/"
-	(cd "$cache/php-wasm" && npm ci --loglevel=error --ignore-scripts >/dev/null)
-	php_wasm_key >"$cache/php-wasm/.complete"
+fetch_npm_packages() {
+	say "downloading $2 into $cache"
+	rm -rf "${cache:?}/$1"
+	mkdir -p "$cache/$1"
+	cp $(npm_files "$1") "$cache/$1/"
+	(cd "$cache/$1" && npm ci --loglevel=error --ignore-scripts >/dev/null)
+	npm_key "$1" >"$cache/$1/.complete"
 }
 
 # --- In order --------------------------------------------------------------------------------------------------------
@@ -253,6 +274,7 @@ flock 9
 has_wp_studio || fetch_wp_studio
 if [ "$wanted" = test ]; then
 	has_debian_wordpress || fetch_debian_wordpress
-	has_php_wasm || fetch_php_wasm
+	has_npm_packages php-wasm || fetch_npm_packages php-wasm "PHP 7.4 and 8.4 as WebAssembly (npm packages, 100 MB)"
+	has_npm_packages browser || fetch_npm_packages browser "Playwright and axe (npm packages, 10 MB)"
 	has_prometheus || fetch_prometheus
 fi

@@ -16,6 +16,7 @@
 //! `KEEP_TEST_DIRS=1` leaves the directories for a look afterwards.
 
 pub mod account;
+pub mod browser;
 pub mod clock;
 pub mod guard;
 pub mod hosts;
@@ -39,6 +40,7 @@ pub mod tls;
 pub mod wait;
 pub mod wordpress;
 
+pub use browser::Browser;
 pub use clock::Clock;
 pub use guard::Guard;
 pub use hosts::Hosts;

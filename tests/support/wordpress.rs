@@ -115,17 +115,29 @@ impl Site {
 
     /// A page of wp-admin, seen by `admin`.
     pub fn get_as_admin(&self, path: &str) -> Page {
+        let cookie = self.log_in("admin", "admin");
+        self.request("GET", path, &[("Cookie", &cookie)], "")
+    }
+
+    /// The cookies of somebody who has logged in.
+    pub fn log_in(&self, user: &str, password: &str) -> String {
         let form = [("Content-Type", "application/x-www-form-urlencoded"), ("Cookie", "wordpress_test_cookie=1")];
-        let login = self.request("POST", "/wp-login.php", &form, "log=admin&pwd=admin&testcookie=1");
-        assert_eq!(login.status, 302, "the login of admin: {}", login.body);
-        self.request("GET", path, &[("Cookie", &login.cookies())], "")
+        let said = format!("log={user}&pwd={password}&testcookie=1");
+        let login = self.request("POST", "/wp-login.php", &form, said);
+        assert_eq!(login.status, 302, "the login of {user}: {}", login.body);
+        login.cookies()
     }
 
     /// What a page view cost, up to its very end: database queries, and the addresses that it asked.
     pub fn page_cost(&self, path: &str) -> (u64, Vec<String>) {
+        self.page_cost_with("", path)
+    }
+
+    /// The same for somebody with these cookies.
+    pub fn page_cost_with(&self, cookies: &str, path: &str) -> (u64, Vec<String>) {
         let seen = self.counted_pages().len();
         let separator = if path.contains('?') { '&' } else { '?' };
-        self.get(&format!("{path}{separator}fx_count=1"));
+        self.request("GET", &format!("{path}{separator}fx_count=1"), &[("Cookie", cookies)], "");
         let note = wait_for("the count of a page view", secs(10), || self.counted_pages().get(seen).cloned()).note;
         let requests = note["requests"].as_array().expect("requests").iter();
         (

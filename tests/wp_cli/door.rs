@@ -22,14 +22,14 @@ fn envelope_for(site: &Site, path: &str, body: &str, seconds: i64) -> String {
     head + body
 }
 
-/// `wp cron-runner CALL`, or the plugin's own file.
+/// `wp cron-runner call CALL`, or the plugin's own file.
 fn say(site: &Site, call: &str, by_php: bool, envelope: &str) -> String {
     let mut command = site.php_command();
     if by_php {
         let file = site.path.join("wp-content/mu-plugins/wp-cron-runner/src/endpoint.php");
         command.arg(file).arg(call).arg(&site.path);
     } else {
-        command.arg(site.phar()).args(["cron-runner", call]);
+        command.arg(site.phar()).args(["cron-runner", "call", call]);
         command.arg(format!("--path={}", site.path.display())).arg(format!("--url={}", site.url));
     }
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("php");

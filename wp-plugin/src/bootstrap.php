@@ -38,6 +38,15 @@ function init_hooks(): void {
 	add_filter( 'pre_clear_scheduled_hook', __NAMESPACE__ . '\filter_pre_clear_scheduled_hook', 10, 3 );
 	add_filter( 'pre_unschedule_hook', __NAMESPACE__ . '\filter_pre_unschedule_hook', 10, 2 );
 
+	// Nice to have, and loaded where it is looked at: the panel under Tools, Site Health, the dashboard.
+	if ( is_admin() && ! wp_doing_ajax() ) {
+		require __DIR__ . '/status-page.php';
+		init_status_page();
+	}
+	add_filter( 'site_status_tests', __NAMESPACE__ . '\filter_site_status_tests' );
+	add_filter( 'debug_information', __NAMESPACE__ . '\filter_debug_information' );
+	add_action( 'load-index.php', __NAMESPACE__ . '\action_dashboard' );
+
 	// Installed as a normal plugin: before the others, so that they find DOING_CRON defined in the runner's calls.
 	add_filter( 'pre_update_option_active_plugins', __NAMESPACE__ . '\filter_active_plugins' );
 	register_deactivation_hook( dirname( __DIR__ ) . '/wp-cron-runner.php', __NAMESPACE__ . '\deactivate' );
@@ -52,6 +61,30 @@ function filter_active_plugins( $plugins ) {
 		$plugins = array_merge( array( $own ), array_values( array_diff( $plugins, array( $own ) ) ) );
 	}
 	return $plugins;
+}
+
+/**
+ * Site Health's tests.
+ */
+function filter_site_status_tests( $tests ) {
+	require_once __DIR__ . '/site-health.php';
+	return own_tests( (array) $tests );
+}
+
+/**
+ * Site Health's information.
+ */
+function filter_debug_information( $info ) {
+	require_once __DIR__ . '/site-health.php';
+	return debug_section( (array) $info );
+}
+
+/**
+ * The dashboard.
+ */
+function action_dashboard(): void {
+	require_once __DIR__ . '/site-health.php';
+	add_action( 'admin_notices', __NAMESPACE__ . '\dashboard_notice' );
 }
 
 /**

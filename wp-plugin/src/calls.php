@@ -8,6 +8,7 @@
 namespace WP_Cron_Runner;
 
 require_once __DIR__ . '/object-cache.php';
+require_once __DIR__ . '/pauses.php';
 require_once __DIR__ . '/snapshot.php';
 
 /** What the fields of a call hold. Every one may be missing or null; others are for later versions. */
@@ -25,6 +26,8 @@ const FIELDS = array(
 	'policies'  => 'pairs of texts',
 	'trigger'   => 'text',
 	'hook'      => 'text',
+	'key'       => 'text',
+	'due_at'    => 'a whole number',
 	'run'       => 'a run id',
 	'take'      => 'true or false',
 	'grace_s'   => 'a whole number',
@@ -69,7 +72,7 @@ function holds( string $kind, $value ): bool {
 		case 'true or false':
 			return is_bool( $value );
 		case 'a run id':
-			return is_string( $value ) && 1 === preg_match( '/^[0-9A-Za-z]{26}\z/', $value );
+			return is_string( $value ) && is_run_id( $value );
 		case 'texts':
 			return is_array( $value ) && count( $value ) === count( array_filter( $value, 'is_string' ) );
 		default:
@@ -78,13 +81,6 @@ function holds( string $kind, $value ): bool {
 			};
 			return is_array( $value ) && count( $value ) === count( array_filter( $value, $is_pair ) );
 	}
-}
-
-/**
- * Are the tables there? Known without a query.
- */
-function has_tables(): bool {
-	return SCHEMA === ( settings()['schema'] ?? 0 );
 }
 
 /**
@@ -99,7 +95,8 @@ function answer_due( Frames $frames, array $ask ): void {
 	if ( ! empty( $ask['list'] ) ) {
 		list_events( $frames, $cron );
 	}
-	$times = timetable( $cron, time() ) + array( 'hooks' => next_of_hooks( $cron ) );
+	$paused = paused_hooks( $db );
+	$times  = timetable( $cron, time(), $paused ) + array( 'hooks' => next_of_hooks( $cron, $paused ) );
 	unset( $cron ); // 100,000 events fill 150 MB.
 	$tables = has_tables();
 	$owner  = null;
@@ -123,7 +120,8 @@ function answer_due( Frames $frames, array $ask ): void {
 		'lock_kind'       => settings()['lock_kind'] ?? null,
 		'disable_wp_cron' => defined( 'DISABLE_WP_CRON' ) && DISABLE_WP_CRON,
 		'stray'           => $tables ? get_state( $db, 'stray' ) : null,
-		'held'            => $tables ? (int) $db->value( 'SELECT COUNT(*) FROM ' . journal_table() . " WHERE blog = ? AND state IN ('timed_out','interrupted') AND `then` = 'held'", array( get_current_blog_id() ) ) : 0,
+		'paused_hooks'    => array_map( 'strval', array_keys( $paused ) ),
+		'held'            => $tables ? held_runs( $db ) : 0,
 		'tables'          => $tables,
 		'object_cache'    => object_cache(),
 	);
@@ -135,7 +133,6 @@ function answer_due( Frames $frames, array $ask ): void {
  */
 function list_events( Frames $frames, array $cron ): void {
 	foreach ( each_event( $cron ) as list( $timestamp, $hook, $key, $event ) ) {
-		$args = (string) json_encode( $event['args'] ?? array(), JSON_INVALID_UTF8_SUBSTITUTE | JSON_UNESCAPED_SLASHES | JSON_PARTIAL_OUTPUT_ON_ERROR ); // phpcs:ignore WordPress.WP.AlternativeFunctions
 		$frames->send(
 			array(
 				't'        => 'event',
@@ -144,7 +141,7 @@ function list_events( Frames $frames, array $cron ): void {
 				'due_at'   => $timestamp,
 				'schedule' => empty( $event['schedule'] ) ? null : (string) $event['schedule'],
 				'interval' => isset( $event['interval'] ) ? (int) $event['interval'] : null,
-				'args'     => strlen( $args ) > 4096 ? substr( $args, 0, 4096 ) . '...' : $args,
+				'args'     => args_text( $event ),
 			)
 		);
 	}
@@ -296,11 +293,14 @@ function prepare_site(): void {
 function decide( Connection $db, Locks $locks, array $ask, string $id ): array {
 	if ( isset( $ask['requeue'] ) ) {
 		$row = requeue( $db, $locks, (string) $ask['requeue'] );
+		note_held( $db );
 		notice_earlier( time() ); // Who asked is not always who looks after the site.
 		return array( 'requeued' => report_row( $row ) );
 	}
 	if ( isset( $ask['drop'] ) ) {
-		return array( 'dropped' => report_row( drop_run( $db, (string) $ask['drop'] ) ) );
+		$row = drop_run( $db, (string) $ask['drop'] );
+		note_held( $db );
+		return array( 'dropped' => report_row( $row ) );
 	}
 	if ( ! empty( $ask['restore'] ) ) {
 		$restored = restore_cron( $db, $locks );
@@ -384,7 +384,7 @@ function settled( Connection $db, Locks $locks, array $ask ): array {
 			'open'      => $open,
 			'now_ms'    => now_ms(),
 		),
-		timetable( $cron, time() )
+		timetable( $cron, time(), paused_hooks( $db ) )
 	);
 }
 
@@ -401,6 +401,8 @@ function answer_run( Frames $frames, array $ask, string $nonce ): void {
 	$batch->lanes    = max( 1, (int) ( $ask['lanes'] ?? 1 ) );
 	$batch->policies = (array) ( $ask['policies'] ?? array() );
 	$batch->hook     = isset( $ask['hook'] ) ? (string) $ask['hook'] : null;
+	$batch->key      = isset( $ask['key'] ) ? (string) $ask['key'] : null;
+	$batch->due_at   = isset( $ask['due_at'] ) ? (int) $ask['due_at'] : null;
 	$batch->longest  = max( 1, (int) ( $ask['longest_s'] ?? 600 ) );
 	( new Execution( $batch, $frames ) )->work( (int) ( $ask['budget_ms'] ?? 60000 ) );
 	prune_hourly( $db );

@@ -84,6 +84,18 @@ final class Batch {
 	 */
 	public $hook = null;
 	/**
+	 * Of that hook only the events with this key, which is to say with the same arguments.
+	 *
+	 * @var string|null
+	 */
+	public $key = null;
+	/**
+	 * And of those only the one of this time.
+	 *
+	 * @var int|null
+	 */
+	public $due_at = null;
+	/**
 	 * The event lock that is held, or ''.
 	 *
 	 * @var string
@@ -190,9 +202,11 @@ final class Batch {
  * @throws Database_Error Busy, or the database is gone.
  */
 function claim( Batch $batch ): array {
-	$now  = time();
-	$cron = events_in( read_cron( $batch->db ) );
-	$want = null === $batch->hook ? due_events( $cron, $now ) : events_of( $cron, $batch->hook );
+	$now    = time();
+	$cron   = events_in( read_cron( $batch->db ) );
+	$paused = paused_hooks( $batch->db );
+	// Who names a hook gets it run, paused or not: somebody waits for it.
+	$want = null === $batch->hook ? due_events( $cron, $now, $paused ) : events_of( $cron, $batch->hook, $batch->key, $batch->due_at );
 	if ( null !== $batch->hook && ! $want ) {
 		throw new Refused( 404, 'E_HOOK', array( 'message' => $batch->hook ) );
 	}
@@ -203,7 +217,7 @@ function claim( Batch $batch ): array {
 		$took = change_cron(
 			$batch->db,
 			$batch->locks,
-			static function ( array &$cron ) use ( $batch, $plan, $now ): array {
+			static function ( array &$cron ) use ( $batch, $plan, $now, $paused ): array {
 				if ( ! $batch->nonce_used && ! use_nonce( $batch->db, $batch->id ) ) {
 					throw new Refused( 409, 'E_REPLAY' );
 				}
@@ -213,7 +227,7 @@ function claim( Batch $batch ): array {
 				}
 				$rows = take_out( $batch, $cron, $plan['take'] );
 				insert_rows( $batch->db, $rows );
-				return array( $rows, timetable( $cron, $now ) );
+				return array( $rows, timetable( $cron, $now, $paused ) );
 			}
 		);
 	} finally {

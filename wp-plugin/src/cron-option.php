@@ -90,6 +90,14 @@ function pack_args( array $args ): string {
 }
 
 /**
+ * The arguments of an entry for people: JSON, cut where nobody would read on.
+ */
+function args_text( array $event ): string {
+	$args = (string) json_encode( $event['args'] ?? array(), JSON_INVALID_UTF8_SUBSTITUTE | JSON_UNESCAPED_SLASHES | JSON_PARTIAL_OUTPUT_ON_ERROR ); // phpcs:ignore WordPress.WP.AlternativeFunctions
+	return strlen( $args ) > 4096 ? substr( $args, 0, 4096 ) . '...' : $args;
+}
+
+/**
  * Every event of the option, in the order of the option: [timestamp, hook, key, event].
  *
  * Hooks such as "123" come out of PHP's arrays as integers; entries that are no events (other plugins' keys) are passed over.
@@ -110,12 +118,28 @@ function each_event( array $cron ): \Generator {
 }
 
 /**
- * What is due now, oldest first: [timestamp, hook, key, event].
+ * When an event may start at the earliest: at its time, or at the end of its hook's pause; null where that has no end.
+ *
+ * @param array $paused As paused_hooks() gives them.
  */
-function due_events( array $cron, int $now ): array {
+function starts_at( int $timestamp, string $hook, array $paused ): ?int {
+	$pause = $paused ? ( $paused[ printable( $hook ) ] ?? null ) : null;
+	if ( null === $pause ) {
+		return $timestamp;
+	}
+	return isset( $pause['until_ms'] ) ? max( $timestamp, intdiv( (int) $pause['until_ms'] + 999, 1000 ) ) : null;
+}
+
+/**
+ * What is due now, oldest first: [timestamp, hook, key, event].
+ *
+ * @param array $paused As paused_hooks() gives them.
+ */
+function due_events( array $cron, int $now, array $paused = array() ): array {
 	$due = array();
 	foreach ( each_event( $cron ) as $one ) {
-		if ( $one[0] <= $now ) {
+		$at = $one[0] <= $now ? starts_at( $one[0], $one[1], $paused ) : null;
+		if ( null !== $at && $at <= $now ) {
 			$due[] = $one;
 		}
 	}
@@ -130,20 +154,29 @@ function due_events( array $cron, int $now ): array {
 
 /**
  * The events of one hook, due or not, oldest first. The hook as it is printed: the runner has no other name for it.
+ *
+ * @param string|null $key    Only those with these arguments.
+ * @param int|null    $due_at Only the one of this time.
  */
-function events_of( array $cron, string $hook ): array {
-	$of_hook = static function ( array $one ) use ( $hook ): bool {
-		return printable( $one[1] ) === $hook;
+function events_of( array $cron, string $hook, ?string $key = null, ?int $due_at = null ): array {
+	$of_hook = static function ( array $one ) use ( $hook, $key, $due_at ): bool {
+		return printable( $one[1] ) === $hook && ( null === $key || $one[2] === $key ) && ( null === $due_at || $one[0] === $due_at );
 	};
 	return array_values( array_filter( due_events( $cron, PHP_INT_MAX ), $of_hook ) );
 }
 
 /**
  * The timetable in three numbers: next (the earliest in the future, or null), due (how many), oldest (of those, or null).
+ *
+ * @param array $paused As paused_hooks() gives them: nothing of theirs counts.
  */
-function timetable( array $cron, int $now ): array {
+function timetable( array $cron, int $now, array $paused = array() ): array {
 	$table = array( 'next' => null, 'due' => 0, 'oldest' => null );
-	foreach ( each_event( $cron ) as list( $timestamp ) ) {
+	foreach ( each_event( $cron ) as list( $timestamp, $hook ) ) {
+		$timestamp = starts_at( $timestamp, $hook, $paused );
+		if ( null === $timestamp ) {
+			continue;
+		}
 		if ( $timestamp <= $now ) {
 			++$table['due'];
 			$table['oldest'] = null === $table['oldest'] ? $timestamp : min( $table['oldest'], $timestamp );
@@ -159,8 +192,10 @@ function timetable( array $cron, int $now ): array {
  *
  * In the order of the option, which core keeps by time: the first of a hook is its earliest. No event is looked into, and
  * a name that nobody could read is left out.
+ *
+ * @param array $paused As paused_hooks() gives them: what is started later has that time.
  */
-function next_of_hooks( array $cron, int $most = 200 ): array {
+function next_of_hooks( array $cron, array $paused = array(), int $most = 200 ): array {
 	$times = array();
 	foreach ( $cron as $timestamp => $hooks ) {
 		if ( ! is_numeric( $timestamp ) || ! is_array( $hooks ) ) {
@@ -170,7 +205,11 @@ function next_of_hooks( array $cron, int $most = 200 ): array {
 			if ( isset( $times[ $hook ] ) || ! is_array( $events ) || ! $events || strlen( (string) $hook ) > 256 ) {
 				continue;
 			}
-			$times[ $hook ] = array( printable( (string) $hook ), (int) $timestamp );
+			$at = starts_at( (int) $timestamp, (string) $hook, $paused );
+			if ( null === $at ) {
+				continue;
+			}
+			$times[ $hook ] = array( printable( (string) $hook ), $at );
 			if ( count( $times ) === $most ) {
 				break 2;
 			}

@@ -9,6 +9,8 @@
 
 namespace WP_Cron_Runner;
 
+require_once __DIR__ . '/callbacks.php';
+
 /** So many of a kind are named; the others are counted. */
 const LONGEST_LIST = 10;
 /** Seconds that a post may be late before it counts as stuck. */
@@ -126,7 +128,7 @@ function takeovers(): array {
 	);
 	$found = array();
 	foreach ( array( 'pre_option_cron', 'option_cron', 'pre_get_scheduled_event', 'pre_get_ready_cron_jobs', 'pre_schedule_event', 'pre_reschedule_event', 'pre_unschedule_event' ) as $filter ) {
-		foreach ( callbacks_of( $filter ) as $name ) {
+		foreach ( others_at( $filter ) as $name ) {
 			$found[] = array( 'filter' => $filter, 'by' => $name );
 		}
 	}
@@ -149,44 +151,14 @@ function is_active( string $folder ): bool {
 /**
  * Who hooks into a filter, without ourselves: the name of each callback and the file that it stands in.
  */
-function callbacks_of( string $filter ): array {
-	global $wp_filter;
+function others_at( string $filter ): array {
 	$names = array();
-	foreach ( isset( $wp_filter[ $filter ] ) ? (array) $wp_filter[ $filter ]->callbacks : array() as $callbacks ) {
-		foreach ( (array) $callbacks as $callback ) {
-			list( $name, $file ) = described( $callback['function'] );
-			if ( 0 !== strpos( $name, __NAMESPACE__ . '\\' ) ) {
-				$names[] = '' === $file ? $name : "$name ($file)";
-			}
+	foreach ( callbacks_of( $filter ) as list( $name, $file ) ) {
+		if ( 0 !== strpos( $name, __NAMESPACE__ . '\\' ) ) {
+			$names[] = '' === $file ? $name : "$name ($file)";
 		}
 	}
 	return array_slice( $names, 0, LONGEST_LIST );
-}
-
-/**
- * A callback's name and, below the content folder, its file.
- */
-function described( $callback ): array {
-	try {
-		if ( is_string( $callback ) && false !== strpos( $callback, '::' ) ) {
-			$callback = explode( '::', $callback, 2 );
-		}
-		if ( is_array( $callback ) ) {
-			$about = new \ReflectionMethod( $callback[0], (string) $callback[1] );
-			$name  = ( is_object( $callback[0] ) ? get_class( $callback[0] ) : (string) $callback[0] ) . '::' . $callback[1];
-		} elseif ( $callback instanceof \Closure || is_string( $callback ) ) {
-			$about = new \ReflectionFunction( $callback );
-			$name  = $callback instanceof \Closure ? 'a closure' : ltrim( $callback, '\\' );
-		} else {
-			$about = new \ReflectionMethod( $callback, '__invoke' );
-			$name  = get_class( $callback );
-		}
-		$file = wp_normalize_path( (string) $about->getFileName() );
-		$file = str_replace( wp_normalize_path( WP_CONTENT_DIR ) . '/', '', $file );
-		return array( substr( printable( $name ), 0, 200 ), substr( printable( $file ), 0, 200 ) );
-	} catch ( \ReflectionException $e ) {
-		return array( is_string( $callback ) ? substr( printable( $callback ), 0, 200 ) : 'something', '' );
-	}
 }
 
 /**
@@ -233,7 +205,7 @@ function facts_of_cron( Connection $db, array $cron, ?string $error ): array {
 		'no_callback' => some( pairs( $deaf ) ),
 		'no_schedule' => some( pairs( $lost ) ),
 		'no_interval' => some( pairs( $endless ) ),
-	) + timetable( $cron, time() );
+	) + timetable( $cron, time(), paused_hooks( $db ) );
 }
 
 /**

@@ -8,6 +8,7 @@
 namespace WP_Cron_Runner;
 
 require_once __DIR__ . '/death.php';
+require_once __DIR__ . '/pauses.php';
 
 /**
  * One pass: claim, execute, report, until nothing is due, the budget is spent, or an event ended the process.
@@ -446,7 +447,7 @@ final class Execution {
 		if ( ! $this->frames ) {
 			return;
 		}
-		$at = timetable( events_in( read_cron( $this->batch->db ) ), time() );
+		$at = timetable( events_in( read_cron( $this->batch->db ) ), time(), paused_hooks( $this->batch->db ) );
 		$this->report( array( 't' => 'done', 'next' => $at['next'], 'due' => $at['due'], 'busy' => $busy, 'ran' => $this->ran, 'why' => $why, 'now_ms' => now_ms() ) );
 	}
 

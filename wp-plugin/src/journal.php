@@ -106,6 +106,13 @@ function create_tables(): void {
 }
 
 /**
+ * Are the tables there? Known without a query.
+ */
+function has_tables(): bool {
+	return SCHEMA === ( settings()['schema'] ?? 0 );
+}
+
+/**
  * Are the tables there in fact? Costs two queries.
  */
 function are_tables_readable(): bool {
@@ -155,6 +162,20 @@ function set_state( Connection $db, string $name, array $value ): void {
 		}
 	}
 	$db->write( 'UPDATE ' . state_table() . ' SET value = ?, updated_ms = ? WHERE blog = ? AND name = ?', array( $json, now_ms(), $blog, $name ) );
+}
+
+/**
+ * Makes one value of the state table, unless there is one.
+ */
+function make_state( Connection $db, string $name, array $value ): void {
+	$have = 'SELECT 1 FROM ' . state_table() . ' WHERE blog = ? AND name = ?';
+	try {
+		$db->write( 'INSERT INTO ' . state_table() . ' (blog, name, value, updated_ms) VALUES (?, ?, ?, ?)', array( get_current_blog_id(), $name, (string) wp_json_encode( $value ), now_ms() ) );
+	} catch ( Database_Error $e ) {
+		if ( null === $db->value( $have, array( get_current_blog_id(), $name ) ) ) {
+			throw $e;
+		}
+	}
 }
 
 /**
@@ -224,6 +245,23 @@ function open_rows( Connection $db ): array {
 }
 
 /**
+ * Runs that wait for a person's decision.
+ */
+function held_runs( Connection $db ): int {
+	return (int) $db->value( 'SELECT COUNT(*) FROM ' . journal_table() . " WHERE blog = ? AND state IN ('timed_out','interrupted') AND `then` = 'held'", array( get_current_blog_id() ) );
+}
+
+/**
+ * Notes for the dashboard how many they are.
+ */
+function note_held( Connection $db ): void {
+	$held = held_runs( $db );
+	if ( (int) ( settings_in_row( page_connection() )['held'] ?? 0 ) !== $held ) {
+		save_settings( array( 'held' => $held ) );
+	}
+}
+
+/**
  * Moves a row from one state to another, and tells whether it was this call that did it.
  *
  * @param array $set Columns to change along with it.
@@ -269,6 +307,13 @@ function report_row( array $row ): array {
 		'reason'      => $row['reason'],
 		'attempt'     => (int) $row['attempt'],
 	);
+}
+
+/**
+ * Does this look like a run id?
+ */
+function is_run_id( string $run ): bool {
+	return 1 === preg_match( '/^[0-9A-Za-z]{26}\z/', $run );
 }
 
 /**

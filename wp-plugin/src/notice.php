@@ -40,6 +40,14 @@ function execution_is_reporting( int $next ): bool {
 }
 
 /**
+ * A signed request to the runner, as it goes over the wire. Not by WordPress's HTTP functions: settings for the world outside
+ * (proxies, blocked hosts, filters) mean nothing on the way to a neighbour.
+ */
+function request_text( string $path, string $listen, string $signature, string $body ): string {
+	return "POST $path HTTP/1.1\r\nHost: $listen\r\n" . SIGNED_HEADER . ": $signature\r\nContent-Type: application/json\r\nContent-Length: " . strlen( $body ) . "\r\nConnection: close\r\n\r\n$body";
+}
+
+/**
  * Sends it. The visitor has his page by then; where PHP cannot finish the response first, the answer is not waited for.
  */
 function send_notice( int $next ): void {
@@ -58,11 +66,7 @@ function send_notice( int $next ): void {
 	$path = '/v1/sites/' . site_name() . '/notice';
 	$body = (string) wp_json_encode( array( 'install' => install_id(), 'blog' => get_current_blog_id(), 'next' => $next ) );
 	stream_set_timeout( $socket, 0, 200000 );
-	fwrite( // phpcs:ignore WordPress.WP.AlternativeFunctions
-		$socket,
-		"POST $path HTTP/1.1\r\nHost: $listen\r\n" . SIGNED_HEADER . ': ' . signed_header( $path, $listen, $body )
-		. "\r\nContent-Type: application/json\r\nContent-Length: " . strlen( $body ) . "\r\nConnection: close\r\n\r\n" . $body
-	);
+	fwrite( $socket, request_text( $path, $listen, signed_header( $path, $listen, $body ), $body ) ); // phpcs:ignore WordPress.WP.AlternativeFunctions
 	if ( $finished ) {
 		fgets( $socket );
 	}

@@ -140,7 +140,7 @@ function owner_was_here( Connection $db, string $id, int $expect_ms ): bool {
 	if ( abs( time() - (int) ( $settings['seen'] ?? 0 ) ) <= seen_every( $settings ) ) {
 		return false;
 	}
-	save_settings( array( 'seen' => time() ) );
+	save_settings( array( 'seen' => time(), 'held' => held_runs( $db ) ) ); // Held runs for the dashboard.
 	return true;
 }
 

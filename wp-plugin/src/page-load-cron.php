@@ -63,9 +63,19 @@ function action_spawn(): void {
 	if ( defined( 'DOING_CRON' ) || wp_doing_ajax() ) {
 		return;
 	}
-	$crons = _get_cron_array();
-	$first = $crons ? (int) min( array_keys( $crons ) ) : PHP_INT_MAX;
-	if ( $first > time() && ! empty( settings()['settled'] ) ) {
+	$crons  = (array) _get_cron_array();
+	$is_due = $crons && (int) min( array_keys( $crons ) ) <= time();
+	if ( $is_due ) {
+		// One query, and only where the alternative is a request.
+		require_once __DIR__ . '/pauses.php';
+		try {
+			$paused = paused_hooks( page_connection() );
+			$is_due = ! $paused || timetable( $crons, time(), $paused )['due'] > 0;
+		} catch ( Database_Error $e ) {
+			$is_due = true; // The tables are gone: core's loop is what is left.
+		}
+	}
+	if ( ! $is_due && ! empty( settings()['settled'] ) ) {
 		return;
 	}
 	// Claims that the runner left behind are not in the option, so core would find nothing ready.

@@ -149,6 +149,32 @@ final class Frames {
 }
 
 /**
+ * Text of a site's code for people's eyes: what would steer a terminal or turn the direction of a line (C0, C1, the marks of
+ * Unicode's bidirectional algorithm) becomes \xHH or \u{hhhh}, as the
+ * runner writes it, and what is too long is cut, its length said.
+ *
+ * @param int $most Bytes.
+ */
+function visible( string $bytes, int $most = 256 ): string {
+	$text = printable( $bytes );
+	if ( strlen( $text ) > $most ) {
+		$text = preg_replace( '/[\x80-\xbf]*\z/', '', substr( $text, 0, $most ) );
+		$text = ( preg_match( '//u', $text ) ? $text : substr( $text, 0, -1 ) ) . '... (' . strlen( $bytes ) . ' bytes)';
+	}
+	return (string) preg_replace_callback(
+		'/[\x{00}-\x{1f}\x{7f}-\x{9f}\x{61c}\x{200b}-\x{200f}\x{2028}-\x{202e}\x{2060}-\x{2069}\x{feff}]/u',
+		static function ( array $sign ): string {
+			$names = array( "\n" => '\n', "\r" => '\r', "\t" => '\t' );
+			if ( 1 === strlen( $sign[0] ) ) {
+				return $names[ $sign[0] ] ?? sprintf( '\x%02X', ord( $sign[0] ) );
+			}
+			return '\u{' . ltrim( substr( (string) json_encode( $sign[0] ), 3, 4 ), '0' ) . '}'; // phpcs:ignore WordPress.WP.AlternativeFunctions -- also without WordPress.
+		},
+		$text
+	);
+}
+
+/**
  * A hook name as it may travel in JSON: bytes that are not UTF-8 become \xHH.
  */
 function printable( string $bytes ): string {

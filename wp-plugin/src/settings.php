@@ -10,7 +10,7 @@ namespace WP_Cron_Runner;
 /** The same as in the header of wp-cron-runner.php and in Cargo.toml; a test compares them. */
 const VERSION = '0.1.0';
 
-/** The autoloaded option: install, seen, grace, listen, lock_kind, lock_version, schema, settled. */
+/** The autoloaded option: install, seen, grace, held, listen, lock_kind, lock_version, schema, settled. */
 const OPTION = 'wp_cron_runner';
 
 /** Milliseconds of silence, after it was expected, until an owner's place may be taken. */

@@ -1,6 +1,7 @@
 <?php
 /**
- * The way in through WP-CLI: `wp cron-runner CALL`, with the request on stdin. Signed and answered as through every other door.
+ * WP-CLI: commands for people, and the runner's way in, `wp cron-runner call CALL` with the request on stdin, signed and answered
+ * as through every other door.
  *
  * @package WP_Cron_Runner
  */
@@ -15,24 +16,26 @@ if ( ! function_exists( __NAMESPACE__ . '\accept_call' ) ) {
  * Registers the commands, and prepares this process where it was started for one of them.
  */
 function init_wp_cli(): void {
-	foreach ( array_merge( SHORT_CALLS, FULL_CALLS ) as $call ) {
-		$about = array( 'shortdesc' => "For the WP Cron Runner daemon: its signed call `$call`, read from standard input." );
-		\WP_CLI::add_command(
-			"cron-runner $call",
-			static function () use ( $call ): void {
-				answer_wp_cli( $call );
-			},
-			$about
-		);
-	}
 	$asked = (array) \WP_CLI::get_runner()->arguments;
-	if ( 'cron-runner' !== ( $asked[0] ?? '' ) ) {
+	if ( array( 'cron-runner', 'call' ) !== array_slice( $asked, 0, 2 ) ) {
+		if ( ! in_array( $asked[0] ?? '', array( 'cron-runner', 'help', 'cli' ), true ) ) {
+			return; // Another command has no use for ours.
+		}
+		require_once __DIR__ . '/wp-cli/commands.php';
+		\WP_CLI::add_command( 'cron-runner', __NAMESPACE__ . '\Commands' );
 		return;
 	}
+	\WP_CLI::add_command(
+		'cron-runner call',
+		static function ( array $words ): void {
+			answer_wp_cli( (string) ( $words[0] ?? '' ) );
+		},
+		array( 'shortdesc' => 'For the WP Cron Runner daemon: a signed call of its, read from standard input.' )
+	);
 	// Now, before another plugin reads what is on stdin.
 	envelope();
 	// As in wp-cron.php, and before the other plugins look.
-	if ( in_array( $asked[1] ?? '', FULL_CALLS, true ) && ! defined( 'DOING_CRON' ) ) {
+	if ( in_array( $asked[2] ?? '', FULL_CALLS, true ) && ! defined( 'DOING_CRON' ) ) {
 		define( 'DOING_CRON', true );
 	}
 	remove_action( 'init', 'wp_cron' );

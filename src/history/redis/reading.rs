@@ -56,7 +56,8 @@ impl SharedHistory {
         let mut found = Found::new(filter);
         // Nothing is sent before it has ended.
         let oldest = filter.since_ms.map_or("-".into(), |since| since.saturating_sub(SKEW_MS).max(0).to_string());
-        let mut count = if filter.failed || filter.held { CHUNK } else { filter.limit.clamp(20, CHUNK) };
+        let is_choosy = filter.failed || filter.held || filter.hook.is_some() || filter.outcome.is_some();
+        let mut count = if is_choosy { CHUNK } else { filter.limit.clamp(20, CHUNK) };
         loop {
             let cutoff = found.cut_off();
             let is_open = |walk: &&mut Walk| !walk.is_over && walk.at_ms.saturating_add(SKEW_MS) >= cutoff;
@@ -176,9 +177,12 @@ impl<'a> Found<'a> {
     }
 
     fn is_asked_for(&self, record: &RunRecord) -> bool {
-        let Filter { since_ms, failed, held, .. } = self.filter;
+        let Filter { since_ms, until_ms, hook, outcome, failed, held, .. } = self.filter;
         let ended = record.ended_ms.or(record.started_ms);
         since_ms.is_none_or(|since| ended.is_some_and(|ended| ended >= since))
+            && until_ms.is_none_or(|until| ended.is_some_and(|ended| ended < until))
+            && hook.as_ref().is_none_or(|hook| record.job.is_none() && record.hook == *hook)
+            && outcome.is_none_or(|outcome| record.outcome == outcome)
             && !(*failed && matches!(record.outcome, Outcome::Ok | Outcome::Skipped))
             && !(*held && record.then != Then::Held)
     }

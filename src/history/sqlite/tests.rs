@@ -1,4 +1,6 @@
 use super::*;
+use crate::history::Filter;
+use crate::outcome::{Outcome, Then};
 
 fn limits(age_s: u64, size: u64) -> config::History {
     config::History { age: Duration::from_secs(age_s), size }
@@ -126,6 +128,9 @@ fn a_file_of_the_first_version_is_brought_up_to_date() {
     }
     drop(connection);
     assert_eq!(all(&path).len(), 2, "whoever only reads changes nothing");
+    let reader = Reader::open(&path).unwrap();
+    assert_eq!((reader.points(Some("shop"), 0).unwrap().len(), reader.deploys(5).unwrap().len()), (2, 0));
+    drop(reader);
     let history = History::open(&path, &limits(86_400, 1_000_000)).unwrap();
     history.record(record("C", now));
     drop(history);
@@ -198,4 +203,51 @@ fn what_cannot_be_written_waits_and_is_told() {
 #[test]
 fn no_file_is_an_empty_history() {
     assert!(all(Path::new("/nonexistent/history.sqlite")).is_empty());
+}
+
+#[test]
+fn the_last_deployment_stays_however_old_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("history.sqlite");
+    let now = clock::now_ms();
+    let history = History::open(&path, &limits(86_400, 1_000_000)).unwrap();
+    for at_ms in [now - 9, now - 5, now - 7] {
+        history.mark(Deploy { at_ms, note: format!("{}", now - at_ms), host: "web-1".into() });
+    }
+    drop(history);
+    let notes = || -> Vec<String> {
+        Reader::open(&path).unwrap().deploys(2).unwrap().into_iter().map(|deploy| deploy.note).collect()
+    };
+    assert_eq!(notes(), ["5", "7"]);
+    prune(&open(&path).unwrap(), &limits(86_400, 1_000_000), now + 2 * 86_400_000).unwrap();
+    assert_eq!(notes(), ["5"]);
+}
+
+#[test]
+fn a_report_asks_by_hook_outcome_and_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("history.sqlite");
+    let now = clock::now_ms();
+    let history = History::open(&path, &limits(86_400, 1_000_000)).unwrap();
+    for (run, hook, outcome, ago) in
+        [("A", "x", Outcome::Ok, 30), ("B", "x", Outcome::Failed, 20), ("C", "y", Outcome::TimedOut, 10)]
+    {
+        history.record(RunRecord { hook: hook.into(), outcome, ..record(run, now - ago) });
+    }
+    drop(history);
+    let reader = Reader::open(&path).unwrap();
+    let ids = |filter: Filter| -> String {
+        let runs = reader.runs(&Filter { limit: 9, ..filter }).unwrap();
+        runs.into_iter().map(|run| run.run).collect()
+    };
+    assert_eq!(ids(Filter { hook: Some("x".into()), ..Filter::default() }), "BA");
+    assert_eq!(ids(Filter { outcome: Some(Outcome::TimedOut), ..Filter::default() }), "C");
+    assert_eq!(ids(Filter { until_ms: Some(now - 20), ..Filter::default() }), "A");
+    assert_eq!(
+        ids(Filter { since_ms: Some(now - 20), hook: Some("x".into()), failed: true, ..Filter::default() }),
+        "B"
+    );
+    assert_eq!(ids(Filter { hook: Some("' OR 1=1 --".into()), ..Filter::default() }), "");
+    let points = reader.points(None, now - 20).unwrap();
+    assert_eq!(points.iter().map(|point| point.hook.as_str()).collect::<String>(), "yx");
 }

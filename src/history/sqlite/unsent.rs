@@ -2,16 +2,20 @@
 //! Without [redis] the table stays empty.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rusqlite::{Connection, params};
 use tokio::sync::{Notify, oneshot};
 
-use super::{COLUMNS, Error, History, Reader, RunRecord, Write, read};
+use super::reader::read;
+use super::{COLUMNS, Error, History, Reader, RunRecord, Write};
 
 /// AUTOINCREMENT: a number that was sent never comes again.
 pub(super) const TABLE: &str = "
     CREATE TABLE unsent (number INTEGER PRIMARY KEY AUTOINCREMENT, run TEXT NOT NULL);
 ";
+/// The writer tries again each second.
+const SOON: Duration = Duration::from_secs(3);
 /// The fact that says that all runs of before were noted.
 const SHARED: &str = "shared";
 
@@ -26,6 +30,12 @@ impl History {
     /// All up to this number is in Redis.
     pub fn sent(&self, through: i64) {
         self.send(Write::Sent { through });
+    }
+
+    /// The same for whoever cannot wait for room on a disk: why it cannot be written.
+    pub async fn written_soon(&self) -> Result<(), String> {
+        let written = tokio::time::timeout(SOON, self.written()).await;
+        written.map_err(|_| self.trouble().unwrap_or_else(|| "the disk takes its time".to_string()))
     }
 
     /// All that was recorded before is in the file. Where it cannot be written, this takes until it can.

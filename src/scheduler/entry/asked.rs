@@ -5,7 +5,7 @@ use tokio::sync::oneshot;
 use super::Entry;
 use crate::history::RunRecord;
 use crate::outcome::Failure;
-use crate::protocol::Busy;
+use crate::protocol::{Busy, Only};
 use crate::site::RunEnd;
 use crate::text;
 
@@ -14,13 +14,13 @@ pub type Answer<T> = oneshot::Sender<Result<T, Failure>>;
 /// A run that somebody waits for.
 #[derive(Debug)]
 pub struct Asked {
-    pub hook: Option<String>,
+    pub only: Option<Only>,
     pub answer: Answer<Vec<RunRecord>>,
 }
 
 impl Entry {
     pub fn ask(&mut self, asked: Asked) {
-        if asked.hook.is_some() && !self.site.has_plugin() {
+        if asked.only.is_some() && !self.site.has_plugin() {
             let why = "the trigger wp-cron.php runs whatever is due, never one hook alone";
             let _ = asked.answer.send(Err(Failure::NotStarted(why.into())));
         } else {
@@ -54,19 +54,19 @@ impl Entry {
     }
 
     /// A run starts: the one that was asked for first, if any was. Gives its number, and the hook that it is for.
-    pub fn run_starts(&mut self, now: i64) -> (u64, Option<String>) {
+    pub fn run_starts(&mut self, now: i64) -> (u64, Option<Only>) {
         let asked = self.asked.pop_front();
-        let hook = asked.as_ref().and_then(|asked| asked.hook.clone());
-        let sent = if hook.is_some() { self.state.hook_run_started() } else { self.state.run_started(now) };
+        let only = asked.as_ref().and_then(|asked| asked.only.clone());
+        let sent = if only.is_some() { self.state.hook_run_started() } else { self.state.run_started(now) };
         if let Some(asked) = asked {
             self.answers.insert(sent, (asked, Vec::new()));
         }
-        (sent, hook)
+        (sent, only)
     }
 
     /// What a run for one hook found busy need not be due; what is due is counted without it.
     pub fn is_for_hook(&self, sent: u64) -> bool {
-        self.answers.get(&sent).is_some_and(|(asked, _)| asked.hook.is_some())
+        self.answers.get(&sent).is_some_and(|(asked, _)| asked.only.is_some())
     }
 
     pub fn note_answer(&mut self, sent: u64, record: &RunRecord) {
@@ -80,8 +80,11 @@ impl Entry {
         let Some((asked, records)) = self.answers.remove(&end.sent) else { return };
         let is_his_mistake = matches!(end.failure, Some(Failure::NoSuchHook(_)));
         let failure = if is_his_mistake { end.failure.take() } else { end.failure.clone() };
-        let busy =
-            end.seen.as_ref().and_then(|seen| seen.busy.iter().find(|busy| Some(&busy.hook) == asked.hook.as_ref()));
+        let is_his = |busy: &&Busy| {
+            let only = asked.only.as_ref();
+            only.is_some_and(|only| only.covers(busy))
+        };
+        let busy = end.seen.as_ref().and_then(|seen| seen.busy.iter().find(is_his));
         let _ = asked.answer.send(match (failure, busy) {
             (Some(failure), _) if records.is_empty() => Err(failure),
             (_, Some(busy)) if records.is_empty() => Err(Failure::NotStarted(busy_sentence(busy))),

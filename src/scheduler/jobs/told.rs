@@ -9,6 +9,7 @@ use crate::clock;
 use crate::config::Job;
 use crate::history::RunRecord;
 use crate::outcome::Failure;
+use crate::protocol::Only;
 use crate::run_job::mark::Mark;
 use crate::scheduler::Scheduler;
 use crate::scheduler::entry::Answer;
@@ -58,11 +59,11 @@ impl Scheduler {
     }
 
     /// A run now, due or not, on a paused job too.
-    pub(in crate::scheduler) fn ask_job(&mut self, name: &str, hook: Option<&String>, answer: Answer<Vec<RunRecord>>) {
+    pub(in crate::scheduler) fn ask_job(&mut self, name: &str, only: Option<&Only>, answer: Answer<Vec<RunRecord>>) {
         let Some(entry) = self.jobs.entries.get_mut(name) else { return };
         let running = entry.running.as_ref().or(entry.left.as_ref().map(|left| &left.open));
         let refusal = match running {
-            _ if hook.is_some() => Some("a job has no hooks".to_string()),
+            _ if only.is_some() => Some("a job has no hooks".to_string()),
             Some(open) => Some(format!("it is running already, run {}", open.run)),
             None => None,
         };

@@ -70,7 +70,7 @@ async fn the_request_comes_on_stdin_and_nothing_of_it_in_the_words() {
     assert_eq!(
         written("words").trim_end(),
         format!(
-            "-d memory_limit=512M {0}/wp cron-runner due --path={0} --url=https://shop.example/blog --no-color",
+            "-d memory_limit=512M {0}/wp cron-runner call due --path={0} --url=https://shop.example/blog --no-color",
             fake.folder.path().display()
         )
     );

@@ -22,6 +22,23 @@ pub use send::send;
 use telling::{Telling, WAITING};
 pub use watch::{Ended, Watch};
 
+/// What became of all alerts so far.
+#[derive(Debug, Default)]
+pub struct Counts {
+    sent: AtomicU64,
+    lost: AtomicU64,
+}
+
+impl Counts {
+    pub fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
+
+    pub fn lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
+    }
+}
+
 /// All destinations. Cheap to tell, and never waited for.
 #[derive(Debug)]
 pub struct Alerts {
@@ -29,6 +46,7 @@ pub struct Alerts {
     runner: String,
     destinations: Vec<Destination>,
     tasks: JoinSet<()>,
+    counts: Arc<Counts>,
 }
 
 #[derive(Debug)]
@@ -41,8 +59,9 @@ struct Destination {
 }
 
 impl Alerts {
-    pub fn new(runner: &str) -> Self {
-        Self { runner: runner.to_string(), destinations: Vec::new(), tasks: JoinSet::new() }
+    pub fn new(runner: &str, counts: &Arc<Counts>) -> Self {
+        let (runner, counts) = (runner.to_string(), counts.clone());
+        Self { runner, destinations: Vec::new(), tasks: JoinSet::new(), counts }
     }
 
     /// By difference: what goes on keeps what waits for it, and when it may go.
@@ -61,7 +80,8 @@ impl Alerts {
 
     fn begin(&mut self, alert: &Arc<Alert>) -> Destination {
         let (destination, receiver) = Destination::new(alert.clone());
-        let telling = Telling::new(alert.clone(), self.runner.clone(), destination.refused.clone());
+        let (refused, counts) = (destination.refused.clone(), self.counts.clone());
+        let telling = Telling::new(alert.clone(), self.runner.clone(), refused, counts);
         self.tasks.spawn(telling.work(receiver));
         destination
     }

@@ -1,5 +1,6 @@
 //! Builds everything from the configuration, runs it, loads it anew on request, and ends it.
 
+mod metering;
 mod port;
 mod reload;
 mod signals;
@@ -15,7 +16,9 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
+use crate::alerts;
 use crate::api;
+use crate::api::metrics::Sources;
 use crate::api::shared::Server;
 use crate::clock;
 use crate::config::Config;
@@ -24,10 +27,12 @@ use crate::history::redis::{Sending, SharedHistory};
 use crate::history::sqlite::{self, History, Reader};
 use crate::lease::file::{Lease, Refusal, StateDir};
 use crate::lease::redis::{Part, keep, probe};
+use crate::metrics::Metrics;
 use crate::outcome::Stop;
 use crate::redis_link::{Link, Trouble};
 use crate::run_site::calls::Me;
 use crate::scheduler::{Others, Parts, Scheduler};
+use metering::Metering;
 use reload::{Reloading, loaded};
 use signals::Signals;
 use telling::Telling;
@@ -101,10 +106,24 @@ pub async fn run(config: Config) -> Result<(), Error> {
     let (mut scheduler, published) = Scheduler::new(&config, parts)?;
 
     let (in_force, loaded) = watch::channel(loaded(&config));
-    let runs = history.hear();
-    let telling =
-        Telling { runs, published: published.clone(), loaded: loaded.clone(), runner: config.runner.name.clone() };
+    let counts = Arc::<alerts::Counts>::default();
+    let telling = Telling {
+        runs: history.hear(),
+        published: published.clone(),
+        loaded: loaded.clone(),
+        runner: config.runner.name.clone(),
+        counts: counts.clone(),
+    };
     let telling = tokio::spawn(telling.work(Some(failing)));
+    let metrics = Arc::new(Metrics::new(clock::now_ms()));
+    let metering = Metering {
+        runs: history.hear(),
+        loaded: loaded.clone(),
+        metrics: metrics.clone(),
+        history_file: history_file.clone(),
+    };
+    // It ends with the history.
+    tokio::spawn(metering.work());
     let server = Server {
         runner: runner(&config, address),
         listen: address,
@@ -116,6 +135,7 @@ pub async fn run(config: Config) -> Result<(), Error> {
         history_file,
         shared: shared.clone(),
         doors: Mutex::default(),
+        sources: Sources { metrics, alerts: counts },
     };
     // It answers during the drain as well: only the end of the process ends it.
     let serving = tokio::spawn(api::server::serve(listener, server));

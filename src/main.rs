@@ -14,6 +14,8 @@ mod fuzz;
 mod history;
 mod job;
 mod lease;
+mod logging;
+mod metrics;
 mod outcome;
 mod outward;
 mod protocol;
@@ -26,7 +28,7 @@ mod site;
 mod text;
 mod trigger;
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -50,7 +52,11 @@ fn main() -> ExitCode {
         Err(error) => error.exit(),
     };
     let json = cli.json;
-    start_logging(&cli.command);
+    // The daemon tells what it does; other commands only what is wrong.
+    let level = if matches!(cli.command, Command::Run) { LevelFilter::INFO } else { LevelFilter::WARN };
+    if let Err(stop) = logging::start(level) {
+        return refuse(&stop, json);
+    }
     // reqwest was built without a TLS provider of its own, and panics where none was chosen.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let result = tokio::runtime::Builder::new_multi_thread()
@@ -116,19 +122,4 @@ async fn execute(cli: Cli) -> Result<u8, Stop> {
         Command::Restore { site } => restore::restore(&config(Secrets::Needed)?, &site, json).await,
         Command::Drop { run } => control::decide_about(&config(Secrets::Needed)?, &run, Decision::Drop, json).await,
     }
-}
-
-/// The daemon tells what it does; other commands only what is wrong.
-fn start_logging(command: &Command) {
-    let usual = if matches!(command, Command::Run) { LevelFilter::INFO } else { LevelFilter::WARN };
-    let level = std::env::var("WP_CRON_RUNNER_LOG").ok().and_then(|level| level.parse().ok()).unwrap_or(usual);
-    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    tracing_subscriber::fmt()
-        .with_max_level(level)
-        .with_writer(std::io::stderr)
-        // It would say so on stderr, and panic.
-        .log_internal_errors(false)
-        .with_ansi(colour)
-        .with_target(false)
-        .init();
 }

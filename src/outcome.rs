@@ -142,6 +142,33 @@ impl Failure {
         }
     }
 
+    /// One word for each kind, for whoever counts them.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::NotReached(_) => "not_reached",
+            Self::QueueFull => "queue_full",
+            Self::Unclear(_) => "unclear",
+            Self::TimedOut(_) => "timed_out",
+            Self::ServerError(_) => "server_error",
+            Self::Maintenance { .. } => "maintenance",
+            Self::Misconfigured(_) => "misconfigured",
+            Self::Clock(_) => "clock",
+            Self::Stale { .. } => "stale",
+            Self::UnknownEpoch(_) => "unknown_epoch",
+            Self::Left => "left",
+            Self::Stopping => "stopping",
+            Self::WrongInstall(_) => "wrong_install",
+            Self::Busy(_) => "busy",
+            Self::Database(_) => "database",
+            Self::Corrupt(_) => "corrupt",
+            Self::NoSuchRun => "no_such_run",
+            Self::NoSuchHook(_) => "no_such_hook",
+            Self::NotStarted(_) => "not_started",
+            Self::State(_) => "state",
+            Self::Refused { .. } => "refused",
+        }
+    }
+
     pub fn sentence(&self, site: &str) -> String {
         format!("site `{site}` {self}; {}", self.advice())
     }

@@ -2,6 +2,7 @@
 //! the limits, and takes their results. Nobody else changes a site.
 
 mod board;
+mod changes;
 mod entry;
 mod jobs;
 pub mod orders;
@@ -83,6 +84,7 @@ pub struct Published {
     pub jobs: Vec<JobView>,
     /// Why nothing, or nothing on some site, can be started; empty where all is well.
     pub not_ready: Vec<String>,
+    pub history_trouble: Option<String>,
     /// None on a host of its own.
     pub redis: Option<RedisView>,
 }
@@ -352,8 +354,10 @@ impl Scheduler {
         let lost = redis.as_ref().filter(|redis| redis.state == "lost").and_then(|redis| redis.reason.clone());
         let not_ready = self.history_trouble.iter().cloned().chain(lost).chain(leases).collect();
         let now = clock::now_ms();
-        let jobs = self.jobs.entries.values().map(|entry| entry.view(&self.me.name, now)).collect();
-        self.published.send_replace(Published { sites, jobs, not_ready, redis });
+        let jobs: Vec<JobView> = self.jobs.entries.values().map(|entry| entry.view(&self.me.name, now)).collect();
+        changes::tell(&self.published.borrow(), &sites, &jobs);
+        let history_trouble = self.history_trouble.clone();
+        self.published.send_replace(Published { sites, jobs, not_ready, history_trouble, redis });
     }
 
     pub fn entries(&mut self) -> impl Iterator<Item = &mut Entry> {

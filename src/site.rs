@@ -9,12 +9,13 @@ mod view;
 mod wants;
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use crate::outcome::Failure;
 use crate::protocol::{Busy, Open};
 use crate::schedule::Schedule;
 pub use php_clock::PhpClock;
-pub use told::{About, RunEnd, Seen};
+pub use told::{About, Counts, RunEnd, Seen};
 use trouble::Trouble;
 pub use view::{Running, View};
 use wants::first_pass;
@@ -120,7 +121,10 @@ pub struct State {
     is_to_be_told: bool,
     /// A backlog was found at the take-over: one lane until the first event ended well.
     is_spreading: bool,
+    /// A look has answered since the take-over.
+    is_looked_at: bool,
     pub about: About,
+    counts: Arc<Counts>,
 }
 
 /// A notice that came while an answer was on its way: that answer may have been read from the option before.
@@ -164,7 +168,9 @@ impl State {
             settle_step: SECOND,
             is_to_be_told: false,
             is_spreading: false,
+            is_looked_at: false,
             about: About::default(),
+            counts: Arc::default(),
         }
     }
 
@@ -272,6 +278,7 @@ impl State {
         self.right = Right::Owner { epoch };
         self.is_to_be_told = false;
         self.is_spreading = seen.due > 1;
+        self.is_looked_at = false;
         self.succeeded();
         // Pages that were loading at the take-over did not know of a runner to tell.
         self.looked = Some(now - self.limits.rescan_ms + SECOND_LOOK_MS.min(self.limits.rescan_ms));
@@ -280,6 +287,10 @@ impl State {
     }
 
     pub fn looked(&mut self, now: i64, seen: Seen, open: Vec<Open>) {
+        if self.is_news_to_all(&seen) {
+            Arc::make_mut(&mut self.counts).missed_notices += 1;
+        }
+        self.is_looked_at = true;
         self.call_succeeded(&seen);
         self.looked = Some(now);
         self.busy.clear();
@@ -291,6 +302,16 @@ impl State {
         self.call_succeeded(&seen);
         self.still_open(now, open);
         self.see(now, self.call, seen);
+    }
+
+    /// It tells of an event that was scheduled since the last look, earlier than all that was known of, and no page had said
+    /// so. Pages that were loading at the take-over did not know whom to tell.
+    fn is_news_to_all(&self, seen: &Seen) -> bool {
+        let Some(looked) = self.looked.filter(|_| self.is_looked_at && self.epoch().is_some()) else { return false };
+        let known = if self.due > 0 { self.oldest } else { self.next };
+        let found = if seen.due > 0 { seen.oldest } else { seen.next };
+        let is_new = |at: i64| at.saturating_mul(SECOND) >= self.clock.to_php(looked);
+        found.is_some_and(|found| is_new(found) && known.is_none_or(|known| found < known))
     }
 
     /// What runs have met stays until one succeeds, or until there is nothing left to run.
@@ -351,6 +372,7 @@ impl State {
 
     /// The plugin says that something earlier was scheduled, by a page or a command.
     pub fn noticed(&mut self, next: Option<i64>) {
+        Arc::make_mut(&mut self.counts).notices += 1;
         // Somebody has put it right.
         if matches!(self.failure(), Some(Failure::Corrupt(_))) {
             self.not_before = 0;

@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 /// Top first. Neighbours on one line do not know one another.
 const LAYERS: [&[&str]; 17] = [
     &["main"],
-    &["cli"],
+    &["cli", "logging"],
     &["commands"],
     &["daemon"],
     &["api"],
     &["scheduler"],
     &["run_site", "run_job"],
-    &["trigger", "lease", "history", "alerts", "job"],
+    &["trigger", "lease", "history", "alerts", "metrics", "job"],
     &["redis_link", "outward"],
     &["config", "site"],
     &["schedule"],

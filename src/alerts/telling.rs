@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::Receiver;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
+use super::Counts;
 use super::message::{Message, News};
 use super::send::send;
 use crate::clock;
@@ -30,6 +31,7 @@ pub struct Telling {
     more: u64,
     /// What did not even come here.
     refused: Arc<AtomicU64>,
+    counts: Arc<Counts>,
     /// When the first of them may go.
     at: Option<Instant>,
     sent: Option<Instant>,
@@ -38,8 +40,8 @@ pub struct Telling {
 }
 
 impl Telling {
-    pub fn new(alert: Arc<Alert>, runner: String, refused: Arc<AtomicU64>) -> Self {
-        Self { alert, runner, waiting: VecDeque::new(), more: 0, refused, at: None, sent: None, end: None }
+    pub fn new(alert: Arc<Alert>, runner: String, refused: Arc<AtomicU64>, counts: Arc<Counts>) -> Self {
+        Self { alert, runner, waiting: VecDeque::new(), more: 0, refused, counts, at: None, sent: None, end: None }
     }
 
     /// Until nobody can send any more.
@@ -100,8 +102,10 @@ impl Telling {
         }
         let mut message = self.message();
         let alert = self.alert.clone();
+        let count = u64::try_from(message.news.len()).unwrap_or(u64::MAX);
         match self.meanwhile(receiver, send(&alert.to, &mut message)).await {
             Some(Ok(())) => {
+                self.counts.sent.fetch_add(count, Ordering::Relaxed);
                 self.sent = Some(Instant::now());
                 self.at = (!self.waiting.is_empty()).then(|| self.allowed());
             }
@@ -138,6 +142,8 @@ impl Telling {
         let trials = left.iter().map(|news| news.trials).max();
         let (lost_more, left_more) = if left.is_empty() { (more, 0) } else { (0, more) };
         if !lost.is_empty() {
+            let count = u64::try_from(lost.len()).unwrap_or(u64::MAX);
+            self.counts.lost.fetch_add(count.saturating_add(lost_more), Ordering::Relaxed);
             let text = Message { runner, news: lost, more: lost_more, is_test }.text();
             tracing::error!("an alert is lost: {shown} did not take it: {why}: {text}");
             self.sent = Some(Instant::now());

@@ -85,7 +85,7 @@ fn what_is_not_started_is_told_once_and_so_is_its_end() {
 #[tokio::test]
 async fn each_hears_of_what_waits_after_his_own_time() {
     let after = |late| Alert { late: Duration::from_secs(late), ..alert(&[On::Late, On::Recovered]) };
-    let mut alerts = Alerts::new("r");
+    let mut alerts = Alerts::new("r", &Arc::default());
     let mut heard: Vec<_> = [300, 3600, 7200]
         .map(|late| {
             let (destination, receiver) = Destination::new(Arc::new(after(late)));
@@ -143,7 +143,7 @@ fn a_message_is_for_people_and_programs() {
 #[tokio::test]
 async fn a_reload_leaves_those_alone_that_stay_as_they_are() {
     let (one, other) = (Arc::new(alert(&On::ALL)), Arc::new(alert(&[On::Late])));
-    let mut alerts = Alerts::new("r");
+    let mut alerts = Alerts::new("r", &Arc::default());
     alerts.load(&[other.clone(), one.clone()]);
     let senders: Vec<_> = alerts.destinations.iter().map(|destination| destination.sender.clone()).collect();
     alerts.tell_of_waits(&[wait(None)], T + 300_000);

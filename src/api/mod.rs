@@ -2,6 +2,7 @@
 
 pub mod client;
 mod door;
+pub mod metrics;
 mod reads;
 pub mod server;
 pub mod shared;

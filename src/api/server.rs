@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use super::shared::{Server, Shared};
-use super::{Runner, Status, reads, signed};
+use super::{Runner, Status, metrics, reads, signed};
 use crate::history::{Filter, RunRecord};
 use crate::protocol::{Error, LONGEST_BODY};
 use crate::scheduler::Published;
@@ -30,12 +30,18 @@ const HEAD_LIMIT: Duration = Duration::from_secs(10);
 /// that sends a notice and does not wait) is answered all the same, and one that never ends its head is not waited for.
 pub async fn serve(listener: TcpListener, server: Server) {
     let router = router(server);
+    let mut trouble = None;
     loop {
         let connection = match listener.accept().await {
-            Ok((connection, _)) => connection,
+            Ok((connection, _)) => {
+                trouble = None;
+                connection
+            }
             Err(error) => {
                 // Out of files, most likely: whoever holds them lets go sooner or later.
-                tracing::warn!("cannot accept a connection: {error}");
+                if trouble.replace(error.kind()) != Some(error.kind()) {
+                    tracing::warn!("cannot accept a connection: {error}; it is tried again each second");
+                }
                 tokio::time::sleep(Duration::from_secs(1)).await;
                 continue;
             }
@@ -56,6 +62,7 @@ pub fn router(server: Server) -> Router {
     Router::new()
         .route("/healthz", get(|| async { "alive\n" }))
         .route("/readyz", get(ready))
+        .route("/metrics", get(metrics::metrics))
         .route("/v1/status", get(status))
         .route("/v1/sites/{name}", get(site))
         .route("/v1/sites/{name}/history", get(history).post(reads::history))
@@ -259,6 +266,8 @@ mod tests {
         let control = Key::from_hex(&KEY.replace('0', "7")).unwrap();
         let history_file = folder.path().join("history.sqlite");
         let doors = std::sync::Mutex::default();
+        let metrics = Arc::new(crate::metrics::Metrics::new(0));
+        let sources = metrics::Sources { metrics, alerts: Arc::default() };
         tokio::spawn(serve(
             listener,
             Server {
@@ -272,6 +281,7 @@ mod tests {
                 history_file,
                 shared: None,
                 doors,
+                sources,
             },
         ));
         for _ in 0..200 {

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, Weak};
 use axum::extract::State;
 use tokio::sync::{mpsc, watch};
 
+use super::metrics::Sources;
 use super::{Configuration, Runner};
 use crate::config::Alert;
 use crate::history::redis::SharedHistory;
@@ -29,6 +30,7 @@ pub struct Server {
     /// The runs of all hosts; None on a host of its own.
     pub shared: Option<Arc<SharedHistory>>,
     pub doors: Mutex<HashMap<String, Door>>,
+    pub sources: Sources,
 }
 
 /// The configuration in force, as far as it matters here.
@@ -38,6 +40,9 @@ pub struct Loaded {
     /// The keys of each site by its name; a job has none, only the command line speaks of it.
     pub keys: HashMap<String, Vec<Key>>,
     pub alerts: Vec<Arc<Alert>>,
+    pub sites: Vec<String>,
+    /// Each with the site that it belongs to, or nothing.
+    pub jobs: Vec<(String, String)>,
 }
 
 pub type Shared = State<Arc<Server>>;

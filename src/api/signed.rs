@@ -48,7 +48,8 @@ struct DeployBody {
 struct EmptyBody {}
 
 pub async fn notice(shared: Shared, Path(name): Path<String>, uri: Uri, headers: HeaderMap, body: Bytes) -> Reply {
-    let (caller, notice) = admit::<Notice>(&shared, Some(&name), &uri, &headers, &body)?;
+    let admitted = admit::<Notice>(&shared, Some(&name), &uri, &headers, &body);
+    let (caller, notice) = admitted.inspect_err(|_| shared.sources.metrics.notice_refused())?;
     // A full queue loses a notice, not an event: the rescan finds it.
     let _ = caller.server.orders.try_send(Order::Notice { site: name, notice });
     Ok(StatusCode::NO_CONTENT.into_response())

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::peers::Peers;
+use super::progress;
 use super::report::runs_table;
 use super::{Stop, calls, exit, history_file, kind_of, pinned_install, print, print_json, runner};
 use crate::api::client;
@@ -25,7 +26,10 @@ use crate::text;
 /// Waits for the run's end. Who loses patience ends the waiting, not the run.
 pub async fn trigger(config: &Config, name: &str, hook: Option<&String>, json: bool) -> Result<u8, Stop> {
     let kind = kind_of(config, name)?;
-    let answered = client::post(config, name, &format!("/v1/{kind}s/{name}/run"), &json!({"hook": hook})).await?;
+    let (path, body) = (format!("/v1/{kind}s/{name}/run"), json!({"hook": hook}));
+    let answered =
+        progress::shown(&format!("waiting for the end of {kind} {name}"), client::post(config, name, &path, &body))
+            .await?;
     let Some(runs) = answered else {
         let next = match kind {
             "job" => "start it".to_string(),

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use super::finding::{self, Finding, Judgement};
+use super::progress;
 use super::{Stop, calls, exit, pinned_install, print_json, visitor};
 use crate::config::problem::{Level, Refused};
 use crate::config::{self, Config, Secrets, Site};
@@ -28,7 +29,7 @@ pub async fn check(path: &Path, connect: bool, json: bool) -> Result<u8, Stop> {
     let mut findings = vec![Finding::new("config", Judgement::Ok, format!("{}, {}", path.display(), count(&config)))];
     findings.extend(config.warnings.iter().map(|warning| Finding::new("config", Judgement::Warn, warning)));
     if connect {
-        findings.extend(connect_all(&config).await);
+        findings.extend(progress::shown("asking all that it names", connect_all(&config)).await);
         findings.extend(jobs::findings(&config));
     }
     finding::show(&findings, json)?;

@@ -17,6 +17,7 @@ use std::path::Path;
 use super::diagnose::{self, jobs, redis};
 use super::finding::{self, Finding, Judgement};
 use super::fpm_pools::{self, Pool};
+use super::progress;
 use super::{Stop, exit, find};
 use crate::config::problem::Refused;
 use crate::config::{self, Config, Secrets};
@@ -26,7 +27,7 @@ pub async fn doctor(path: &Path, name: Option<&str>, json: bool) -> Result<u8, S
     let findings = match config::read(path, Secrets::MayBeMissing) {
         Ok(config) => {
             let only = name.map(|name| find(&config, name)).transpose()?.map(|site| site.name.clone());
-            everything(&config, only.as_deref()).await
+            progress::shown("examining", everything(&config, only.as_deref())).await
         }
         Err(refused) => without_configuration(path, &refused),
     };

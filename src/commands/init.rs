@@ -16,6 +16,7 @@ use reqwest::Url;
 use serde_json::json;
 
 use super::plugin_files::Place;
+use super::progress;
 use super::{Stop, exit, is_root, print, print_json, refused, setup, wp_config};
 use crate::config::wp_content::{text_constant, wp_content};
 use crate::config::{self, DEFAULT_PATH, Secrets};
@@ -52,10 +53,10 @@ pub async fn init(config: &Path, path: Option<PathBuf>, dry_run: bool, json: boo
         return Ok(exit::FINE);
     }
     let mut done = Vec::new();
-    if let Err(stop) = carry_out(&plan, &mut done).await {
+    if let Err(stop) = progress::shown("installing", carry_out(&plan, &mut done)).await {
         return Err(call.half_done(&plan, &done, stop));
     }
-    let next = next_steps::of(&config, &found, &plan).await;
+    let next = progress::shown("looking round", next_steps::of(&config, &found, &plan)).await;
     call.tell(&found, &done, &next, false)?;
     Ok(exit::FINE)
 }

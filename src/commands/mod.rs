@@ -14,6 +14,7 @@ pub mod next;
 mod owner;
 mod peers;
 mod plugin_files;
+mod progress;
 pub mod removal;
 pub mod report;
 pub mod restore;
@@ -146,11 +147,11 @@ pub fn print(text: &str) -> Result<Reader, Stop> {
 
 /// Over what was printed before, on a terminal; else below it.
 pub fn print_again(text: &str, json: bool) -> Result<Reader, Stop> {
-    match io::stdout().is_terminal() && !json {
-        // Home, and clear to the end of the screen.
-        true => print(&format!("\x1b[H\x1b[J{text}")),
-        false => print(text),
+    if io::stdout().is_terminal() && !json {
+        // Home, and clear to the end of the screen: no colour, and meant also where none is wanted.
+        let _ = io::stdout().write_all(b"\x1b[H\x1b[J");
     }
+    print(text)
 }
 
 pub fn pretty(value: &impl Serialize) -> Result<String, Stop> {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::plugin_files::Place;
+use super::progress;
 use super::setup::{in_history, io_stop, place};
 use super::{Stop, calls, exit, find, pinned_install, print, print_json, runner, visitor, wp_config};
 use crate::api::client;
@@ -22,7 +23,8 @@ pub async fn remove(config: &Config, name: &str, force: bool, json: bool) -> Res
     place(site)?;
     nobody_looks_after(config, name).await?;
     let mut done = Vec::new();
-    let remaining = take_away(config, site, force, &mut done).await?;
+    let remaining =
+        progress::shown(&format!("removing from site {name}"), take_away(config, site, force, &mut done)).await?;
     if json {
         print_json(&json!({"site": name, "changed": done, "remaining": remaining}))?;
         return Ok(exit::FINE);

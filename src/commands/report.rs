@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::peers::Peers;
+use super::progress;
 use super::table::{row, show, table};
 use super::{
     Reader, Stop, calls, exit, history_file, kind_of, pinned_install, pinned_pause, pretty, print, print_again,
@@ -39,7 +40,7 @@ pub async fn status(config: &Config, watch: bool, since: Option<&String>, json: 
     loop {
         let reply = match client::status(config.runner.listen).await {
             Some(reply) => reply,
-            None => status_without_runner(config).await,
+            None => progress::shown("asking the sites", status_without_runner(config)).await,
         };
         let code = if reply.runner.state == "running" { exit::FINE } else { exit::UNREACHABLE };
         let text = match json {
@@ -192,7 +193,7 @@ fn sites_table(sites: &[Value], is_shared: bool) -> String {
     if is_shared {
         heads.push("RUNNER");
     }
-    let mut out = table(&heads);
+    let mut out = table(&heads).long(&[0, 8]).words(&[1]);
     let now = clock::now_ms();
     for view in sites {
         let running =
@@ -292,7 +293,7 @@ pub async fn events(config: &Config, site: Option<&String>, json: bool) -> Resul
     let mut list = Vec::new();
     let mut failed = None;
     for site in sites.iter().filter(|other| site.is_some() || other.has_plugin()) {
-        match events_of(config, site).await {
+        match progress::shown(&format!("asking site {}", site.name), events_of(config, site)).await {
             Ok(events) => list.extend(events.into_iter().map(|event| (site.name.clone(), event))),
             Err(stop) => failed = Some(stop),
         }
@@ -327,7 +328,7 @@ pub fn event_json(site: &str, event: &Event) -> Value {
 }
 
 fn events_table(list: &[(String, Event)]) -> String {
-    let mut out = table(&["SITE", "DUE", "", "HOOK", "SCHEDULE", "ARGS"]);
+    let mut out = table(&["SITE", "DUE", "", "HOOK", "SCHEDULE", "ARGS"]).long(&[0, 3, 4, 5]).below(5);
     let now = clock::now_ms();
     for (site, event) in list {
         let due_ms = event.due_at.saturating_mul(1000);
@@ -348,7 +349,7 @@ pub async fn history(config: &Config, filter: Filter, since: Option<&String>, js
         filter.since_ms = Some(since::since(config, since, clock::now_ms()).await?.1);
     }
     let runs = match Peers::of(config) {
-        Some(peers) => match peers.history.runs(&filter, peers.sites()).await {
+        Some(peers) => match progress::shown("asking Redis", peers.history.runs(&filter, peers.sites())).await {
             Ok(runs) => runs,
             Err(trouble) => {
                 tracing::warn!("{trouble}; these are the runs of this host alone");
@@ -373,7 +374,8 @@ pub async fn history(config: &Config, filter: Filter, since: Option<&String>, js
 
 /// Runs in the form that `history --json` has them.
 pub fn runs_table(runs: &[impl Serialize]) -> String {
-    let mut out = table(&["SITE", "DUE", "HOOK / JOB", "OUTCOME", "LATE", "TOOK", "RUN", "WHY"]);
+    let heads = ["SITE", "DUE", "HOOK / JOB", "OUTCOME", "LATE", "TOOK", "RUN", "WHY"];
+    let mut out = table(&heads).long(&[0, 2, 7]).below(6).words(&[3]);
     for run in runs {
         let run = &json!(run);
         let outcome = match word(at(run, "then")).as_str() {

@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::peers::Peers;
 use super::plugin_files::Place;
+use super::progress;
 use super::{
     Stop, calls, exists, exit, find, history_file, is_root, owner, pinned_install, print, print_json, visitor,
     wp_config,
@@ -46,7 +47,8 @@ pub fn io_stop(what: &str, path: &Path, error: &io::Error) -> Stop {
 
 pub async fn install(config: &Config, name: &str, json: bool) -> Result<u8, Stop> {
     let mut done = Vec::new();
-    let installed = put_in(config, find(config, name)?, &mut done).await;
+    let site = find(config, name)?;
+    let installed = progress::shown(&format!("installing in site {name}"), put_in(config, site, &mut done)).await;
     let looked = match installed {
         Ok(looked) => looked,
         Err(stop) => {

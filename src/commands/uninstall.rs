@@ -13,6 +13,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::plugin_files::Place;
+use super::progress;
 use super::{Stop, exists, exit, owner, print, print_json, refused, removal, wp_config};
 use crate::config::{self, Config, Secrets, Site};
 use crate::text;
@@ -49,7 +50,7 @@ pub async fn uninstall(config: &Path, yes: bool, dry_run: bool, json: bool) -> R
         removal::nothing_runs(&config, site).await?;
     }
     let mut done = Vec::new();
-    let result = remove(&config, &sites, &mut done).await;
+    let result = progress::shown("removing", remove(&config, &sites, &mut done)).await;
     match result {
         Ok(more) => tell(&done, &left.into_iter().chain(more).collect::<Vec<_>>(), &Told::Done, json),
         Err(stop) if done.is_empty() => Err(stop),

@@ -32,7 +32,13 @@ pub fn loaded(config: &Config) -> Loaded {
     };
     let sites = config.sites.iter().map(|site| (site.name.clone(), site.keys.clone()));
     let jobs = config.jobs.iter().map(|job| (job.name.clone(), Vec::new()));
-    Loaded { configuration, keys: sites.chain(jobs).collect(), alerts: config.alerts.clone() }
+    Loaded {
+        configuration,
+        keys: sites.chain(jobs).collect(),
+        alerts: config.alerts.clone(),
+        sites: config.sites.iter().map(|site| site.name.clone()).collect(),
+        jobs: config.jobs.iter().map(|job| (job.name.clone(), job.site.clone().unwrap_or_default())).collect(),
+    }
 }
 
 impl Reloading {

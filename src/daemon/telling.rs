@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
 
-use crate::alerts::{Alerts, Ended, News, Wait, Watch};
+use crate::alerts::{Alerts, Counts, Ended, News, Wait, Watch};
 use crate::api::shared::Loaded;
 use crate::clock;
 use crate::config::Alert;
@@ -29,13 +29,14 @@ pub struct Telling {
     pub loaded: watch::Receiver<Loaded>,
     /// The runner's name.
     pub runner: String,
+    pub counts: Arc<Counts>,
 }
 
 impl Telling {
     /// Until the history is closed. `reader`: what did not end well before.
     pub async fn work(mut self, reader: Option<Reader>) {
         let mut in_force: Vec<Arc<Alert>> = self.loaded.borrow_and_update().alerts.clone();
-        let mut alerts = Alerts::new(&self.runner);
+        let mut alerts = Alerts::new(&self.runner, &self.counts);
         alerts.load(&in_force);
         let failing = reader.and_then(|reader| reader.failing().ok()).unwrap_or_default();
         let mut watch = Watch::new(failing.iter().map(ended));

@@ -92,10 +92,10 @@ impl RunRecord {
 
     /// One line per run.
     pub fn log(&self) {
-        let (site, run) = (&self.site, &self.run);
+        let (site, run, hook) = (&self.site, &self.run, &self.hook);
         match (&self.job, self.outcome) {
-            (None, Outcome::Ok) => tracing::info!(site, run, "{}", self.sentence()),
-            (None, _) => tracing::warn!(site, run, "{}", self.sentence()),
+            (None, Outcome::Ok) => tracing::info!(site, run, hook, "{}", self.sentence()),
+            (None, _) => tracing::warn!(site, run, hook, "{}", self.sentence()),
             (Some(job), Outcome::Ok) => tracing::info!(job, run, "{}", self.sentence()),
             (Some(job), _) => tracing::warn!(job, run, "{}", self.sentence()),
         }

@@ -20,7 +20,7 @@ use tokio::sync::{Notify, oneshot};
 use super::{Deploy, RunRecord};
 use crate::clock;
 use crate::config;
-pub use reader::Reader;
+pub use reader::{LastEnds, Reader};
 
 /// Each step brings a file from its place in the list to the next version. Released steps are never edited.
 const MIGRATIONS: [&str; NEWEST as usize] = [
@@ -98,7 +98,7 @@ impl History {
             trouble: trouble.clone(),
             pending: VecDeque::new(),
             shared: None,
-            heard_by: None,
+            heard_by: Vec::new(),
         };
         let thread = std::thread::Builder::new().name("history".into()).spawn(move || writer.run(&receiver));
         let thread = thread.map_err(|error| Error::Io { path: path.to_path_buf(), error })?;
@@ -161,7 +161,7 @@ struct Writer {
     /// Who waits for something to send to the other runners.
     shared: Option<Arc<Notify>>,
     /// Who wants to know of each new run.
-    heard_by: Option<UnboundedSender<RunRecord>>,
+    heard_by: Vec<UnboundedSender<RunRecord>>,
 }
 
 impl Writer {
@@ -216,13 +216,11 @@ impl Writer {
                     match write {
                         Write::Share(notify) => self.shared = Some(notify),
                         Write::Tell(answer) => _ = answer.send(()),
-                        Write::Hear(sender) => self.heard_by = Some(sender),
+                        Write::Hear(sender) => self.heard_by.push(sender),
                         _ => {}
                     }
                 }
-                if let Some(sender) = &self.heard_by {
-                    new.into_iter().for_each(|record| _ = sender.send(record));
-                }
+                self.heard_by.retain(|sender| new.iter().all(|record| sender.send(record.clone()).is_ok()));
                 if let Some(notify) = self.shared.as_ref().filter(|_| is_news) {
                     notify.notify_one();
                 }

@@ -86,6 +86,9 @@ pub struct Due {
     /// The Redis database of WordPress's object cache: `tcp://host:port/db`, `tls://host:port/db` or `unix:/path/db`.
     #[serde(default)]
     pub object_cache: Option<String>,
+    /// When the next event of each hook is due, soonest first; empty from an older plugin.
+    #[serde(default)]
+    pub hooks: Vec<(String, i64)>,
 }
 
 /// Somebody called wp-cron.php although the runner looks after the site.

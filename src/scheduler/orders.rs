@@ -136,11 +136,6 @@ impl Scheduler {
         if self.named(site).is_none() && !self.has_job(site) {
             return drop(answer.send(Err(no_such_site())));
         }
-        match pause {
-            Some(Pause { until: Some(until) }) => tracing::info!(site, "paused until {}", clock::rfc3339(until)),
-            Some(_) => tracing::info!(site, "paused: nothing is started until `wp-cron-runner resume {site}`"),
-            None => tracing::info!(site, "goes on"),
-        }
         if self.others.is_some() {
             return self.pause_everywhere(site, pause, answer);
         }

@@ -63,6 +63,27 @@ fn nobody_told_so_it_looks_at_each_rescan() {
     assert_eq!(state.wants(T + 60_000), Want::Run);
 }
 
+/// What no notice told of is counted once, and only what one should have told of.
+#[test]
+fn an_event_that_no_notice_told_of_is_counted() {
+    let missed = |state: &State| state.counts.missed_notices;
+    let mut state = owner(Some(T / 1000 + 100));
+    assert_eq!(missed(&state), 0, "the first look after a take-over");
+    state.looked(T + 60_000, seen(Some(T / 1000 + 100), 0, None), Vec::new());
+    state.noticed(Some(T / 1000 + 90));
+    state.looked(T + 70_000, seen(Some(T / 1000 + 90), 0, None), Vec::new());
+    assert_eq!((missed(&state), state.counts.notices), (0, 1), "a notice told of it");
+    state.looked(T + 75_000, seen(Some(T / 1000 + 80), 0, None), Vec::new());
+    assert_eq!(missed(&state), 1);
+    state.looked(T + 76_000, seen(Some(T / 1000 + 80), 0, None), Vec::new());
+    assert_eq!(missed(&state), 1, "once");
+    // One that is left alone stays due at each look.
+    state.looked(T + 90_000, seen(Some(T / 1000 + 200), 1, Some(T / 1000 + 80)), Vec::new());
+    state.due = 0;
+    state.looked(T + 150_000, seen(Some(T / 1000 + 200), 1, Some(T / 1000 + 80)), Vec::new());
+    assert_eq!(missed(&state), 1, "it was known");
+}
+
 #[test]
 fn a_notice_brings_the_wake_forward_and_never_back() {
     let mut state = owner(Some(T / 1000 + 100));

@@ -1,5 +1,8 @@
 //! What calls and runs tell of a site, as far as it matters for what comes next.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use crate::outcome::Failure;
 use crate::protocol::{Busy, Due, Open, Stray};
 
@@ -17,7 +20,12 @@ pub struct About {
     pub backlog: Option<String>,
     /// Events that are due and left alone, each with its reason, as the last run found them.
     pub left_alone: Vec<Busy>,
+    /// When the next event of each hook is due, soonest first; on PHP's clock.
+    pub hooks: Arc<[(String, i64)]>,
 }
+
+/// More than the plugin tells of.
+const MOST_HOOKS: usize = 200;
 
 impl About {
     pub fn from_due(due: &Due) -> Self {
@@ -32,8 +40,19 @@ impl About {
             paused_hooks: due.paused_hooks.clone(),
             backlog: None,
             left_alone: Vec::new(),
+            hooks: due.hooks.iter().take(MOST_HOOKS).cloned().collect(),
         }
     }
+}
+
+/// What happened to a site since this runner was started. Behind an `Arc` in the state: views are made anew each time round.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Counts {
+    /// Calls without a proper answer, by [`crate::outcome::Failure::kind`].
+    pub failures: BTreeMap<&'static str, u64>,
+    pub notices: u64,
+    /// Looks that found an earlier event that no notice had told of.
+    pub missed_notices: u64,
 }
 
 /// What a take-over, a look, a settle or a finished run told about the `cron` option.

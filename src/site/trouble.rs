@@ -1,5 +1,7 @@
 //! What a site does after a failure: how long it waits, and when it gives up.
 
+use std::sync::Arc;
+
 use super::{Right, SECOND, SILENCE_MS, State};
 use crate::outcome::Failure;
 
@@ -17,6 +19,7 @@ pub struct Trouble {
 
 impl State {
     pub fn failed(&mut self, now: i64, failure: Failure) {
+        *Arc::make_mut(&mut self.counts).failures.entry(failure.kind()).or_default() += 1;
         let known = self.trouble.as_ref().filter(|trouble| same_kind(&trouble.failure, &failure));
         let (times, since) = known.map_or((1, now), |trouble| (trouble.times + 1, trouble.since));
         let doubled = |cap: i64| (SECOND << (times - 1).min(10)).min(cap * SECOND);

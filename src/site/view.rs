@@ -1,8 +1,10 @@
 //! A site as reports show it.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 
-use super::{Pass, Right, State};
+use super::{Counts, Pass, Right, State};
 use crate::clock;
 use crate::outcome::Failure;
 use crate::protocol::{Busy, Open, Stray};
@@ -46,6 +48,14 @@ pub struct View {
     pub left_alone: Vec<Busy>,
     /// What this trigger cannot tell.
     pub unknown: Option<&'static str>,
+    /// When the next event of each hook is due, on PHP's clock; for monitoring.
+    #[serde(skip)]
+    pub hooks: Arc<[(String, i64)]>,
+    #[serde(skip)]
+    pub counts: Arc<Counts>,
+    /// How many are due now and could be started: they wait for nothing of their own.
+    #[serde(skip)]
+    pub startable: u64,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -97,6 +107,9 @@ impl State {
             backlog: about.backlog,
             left_alone: about.left_alone,
             unknown: None,
+            hooks: about.hooks,
+            counts: self.counts.clone(),
+            startable: self.due,
         }
     }
 

@@ -164,6 +164,10 @@ same( 'due in its second', array( 'next' => 200, 'due' => 2, 'oldest' => 100 ), 
 same( 'all due', array( 'next' => null, 'due' => 4, 'oldest' => 100 ), timetable( $cron, 300 ) );
 same( 'a hook that looks like a number is a string', '123', due_events( $cron, 250 )[2][1] );
 same( 'empty', array( 'next' => null, 'due' => 0, 'oldest' => null ), timetable( array( 'version' => 2 ), 5 ) );
+$hooks = array( 100 => array( 'b' => array( 'k' => event() ), str_repeat( 'x', 257 ) => array( 'k' => event() ) ), 150 => array( 'a' => array(), 'b' => array( 'k' => event() ) ), 200 => array( 'a' => array( 'k' => event() ), 7 => array( 'k' => event() ), "\xff" => array( 'k' => event() ) ), 'version' => 2 );
+same( 'the next of each hook', array( array( 'b', 100 ), array( 'a', 200 ), array( '7', 200 ), array( '\xFF', 200 ) ), next_of_hooks( $hooks ) );
+same( 'the next of the first hooks', array( array( 'b', 100 ), array( 'a', 200 ) ), next_of_hooks( $hooks, array(), 2 ) );
+same( 'the next of a paused hook', array( array( 'a', 200 ) ), next_of_hooks( $hooks, array( 'b' => array( 'until_ms' => null ) ), 1 ) );
 
 // Paused hooks.
 $two = array( 100 => array( 'a' => array( 'k' => array( 'schedule' => false ) ), '123' => array( 'k' => array( 'schedule' => false ) ) ) );

@@ -224,6 +224,23 @@ renew_apt_lists() {
 	apt_quietly update
 }
 
+# --- Prometheus ------------------------------------------------------------------------------------------------------
+
+# Only unpacked: installing the package would start a service.
+has_prometheus() { [ -e "$cache/prometheus/.complete" ]; }
+
+fetch_prometheus() {
+	local work
+	say "downloading Debian's Prometheus (19 MB; unpacked, not installed) into $cache"
+	work=$(mktemp -d "$cache/fetch.XXXXXX")
+	if apt_lists_lack prometheus; then renew_apt_lists; fi
+	download_debs "$work" prometheus || { renew_apt_lists; download_debs "$work" prometheus; }
+	dpkg-deb -x "$work"/prometheus_*.deb "$work/root"
+	chmod -R u=rwX,go=rX "$work"
+	put_in_place "$work/root/usr/bin" prometheus
+	rm -rf "$work"
+}
+
 # --- Other PHP versions, and what steers the browser: npm packages ----------------------------------------------------
 
 # The lock file beside a package.json holds the integrity of every package.
@@ -259,4 +276,5 @@ if [ "$wanted" = test ]; then
 	has_debian_wordpress || fetch_debian_wordpress
 	has_npm_packages php-wasm || fetch_npm_packages php-wasm "PHP 7.4 and 8.4 as WebAssembly (npm packages, 100 MB)"
 	has_npm_packages browser || fetch_npm_packages browser "Playwright and axe (npm packages, 10 MB)"
+	has_prometheus || fetch_prometheus
 fi

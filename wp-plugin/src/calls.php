@@ -96,7 +96,7 @@ function answer_due( Frames $frames, array $ask ): void {
 		list_events( $frames, $cron );
 	}
 	$paused = paused_hooks( $db );
-	$times  = timetable( $cron, time(), $paused );
+	$times  = timetable( $cron, time(), $paused ) + array( 'hooks' => next_of_hooks( $cron, $paused ) );
 	unset( $cron ); // 100,000 events fill 150 MB.
 	$tables = has_tables();
 	$owner  = null;

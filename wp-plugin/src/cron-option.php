@@ -188,6 +188,37 @@ function timetable( array $cron, int $now, array $paused = array() ): array {
 }
 
 /**
+ * When the next event of each hook is due: [hook, timestamp], soonest first, at most $most of them.
+ *
+ * In the order of the option, which core keeps by time: the first of a hook is its earliest. No event is looked into, and
+ * a name that nobody could read is left out.
+ *
+ * @param array $paused As paused_hooks() gives them: what is started later has that time.
+ */
+function next_of_hooks( array $cron, array $paused = array(), int $most = 200 ): array {
+	$times = array();
+	foreach ( $cron as $timestamp => $hooks ) {
+		if ( ! is_numeric( $timestamp ) || ! is_array( $hooks ) ) {
+			continue;
+		}
+		foreach ( $hooks as $hook => $events ) {
+			if ( isset( $times[ $hook ] ) || ! is_array( $events ) || ! $events || strlen( (string) $hook ) > 256 ) {
+				continue;
+			}
+			$at = starts_at( (int) $timestamp, (string) $hook, $paused );
+			if ( null === $at ) {
+				continue;
+			}
+			$times[ $hook ] = array( printable( (string) $hook ), $at );
+			if ( count( $times ) === $most ) {
+				break 2;
+			}
+		}
+	}
+	return array_values( $times );
+}
+
+/**
  * Puts an event in; sort_cron() comes afterwards, once. False where that very event is there already.
  */
 function insert_event( array &$cron, int $timestamp, string $hook, string $key, array $event ): bool {

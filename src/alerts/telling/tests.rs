@@ -17,7 +17,7 @@ fn webhook() -> Telling {
 }
 
 fn telling(whom: To) -> Telling {
-    Telling::new(to(whom), "r".into(), Arc::default())
+    Telling::new(to(whom), "r".into(), Arc::default(), Arc::default())
 }
 
 fn failed(words: &str) -> News {

@@ -54,7 +54,7 @@ pub fn jobs_table(jobs: &[Value], is_shared: bool) -> String {
     if is_shared {
         heads.push("RUNNER");
     }
-    let mut out = table(&heads);
+    let mut out = table(&heads).long(&[0, 3, 7]).words(&[1, 4]);
     let now = clock::now_ms();
     for view in jobs {
         let last = at(view, "last");

@@ -16,6 +16,16 @@ const WITH_DEPLOYS: u32 = 4;
 /// Of so many runs a summary is made at most: a few megabytes, and well under a second.
 const MOST_POINTS: usize = 200_000;
 
+/// When runs of a hook, or of a job, ended last.
+#[derive(Debug, PartialEq)]
+pub struct LastEnds {
+    pub site: String,
+    pub hook: String,
+    pub job: Option<String>,
+    pub ok_ms: Option<i64>,
+    pub not_ok_ms: Option<i64>,
+}
+
 /// The reading half. A file that is not there yet is an empty history.
 #[derive(Debug)]
 pub struct Reader {
@@ -128,6 +138,26 @@ impl Reader {
              WHERE outcome <> 'ok'"
         );
         self.query(|connection| connection.prepare(&sql)?.query_map([], read)?.collect())
+    }
+
+    /// Of each hook of a site, and each job: when a run last ended ok, and when one last did not; the newest first.
+    pub fn last_ends(&self) -> Result<Vec<LastEnds>, Error> {
+        let sql = "SELECT site, hook, job, max(CASE WHEN outcome = 'ok' THEN ended_ms END) AS good, \
+             max(CASE WHEN outcome <> 'ok' THEN ended_ms END) AS bad FROM runs WHERE outcome <> 'skipped' \
+             GROUP BY site, hook, job ORDER BY max(ended_ms) DESC";
+        self.query(|connection| {
+            let mut statement = connection.prepare(sql)?;
+            let rows = statement.query_map([], |row| {
+                Ok(LastEnds {
+                    site: row.get("site")?,
+                    hook: row.get("hook")?,
+                    job: row.get("job")?,
+                    ok_ms: row.get("good")?,
+                    not_ok_ms: row.get("bad")?,
+                })
+            })?;
+            rows.collect()
+        })
     }
 
     pub fn fact(&self, site: &str, name: &str) -> Result<Option<String>, Error> {

@@ -60,6 +60,13 @@ impl Reader {
             rows.collect()
         })
     }
+
+    /// How many are not sent yet.
+    pub fn unsent_count(&self) -> Result<u64, Error> {
+        self.query(|connection| {
+            connection.query_row("SELECT count(*) FROM unsent", [], |row| row.get::<_, i64>(0).map(i64::unsigned_abs))
+        })
+    }
 }
 
 /// What a write means for those who wait for something to send; true where there is something. `changed`: rows of `runs`.

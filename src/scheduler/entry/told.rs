@@ -172,6 +172,10 @@ impl Entry {
         }
         let known = std::mem::take(&mut self.state.about);
         self.state.about = About { backlog: known.backlog, left_alone: known.left_alone, ..About::from_due(due) };
+        // Most looks tell the same as the one before.
+        if self.state.about.hooks == known.hooks {
+            self.state.about.hooks = known.hooks;
+        }
         if self.state.about.lock_kind.is_none() {
             self.state.about.lock_kind = known.lock_kind;
         }

@@ -30,9 +30,17 @@ const MOST_LINES: usize = 200;
 /// `usual`: what is told where nobody has chosen a level.
 ///
 /// # Errors
-/// Another form than there are.
+/// Another level or form than there are.
 pub fn start(usual: LevelFilter) -> Result<(), Stop> {
-    let level = std::env::var(LEVEL).ok().and_then(|level| level.parse().ok()).unwrap_or(usual);
+    let level = match std::env::var(LEVEL).ok().filter(|word| !word.is_empty()) {
+        None => usual,
+        Some(word) => word.parse().map_err(|_| {
+            Stop::new(exit::USAGE, format!("{LEVEL} names no level of the log"))
+                .found(format!("\"{}\"", text::safe_cut(&word, 80)))
+                .expected("off, error, warn, info, debug or trace")
+                .next(format!("leave {LEVEL} out: info for the daemon, warn for commands"))
+        })?,
+    };
     let form = form()?;
     // Only tests have begun before.
     let _ = tracing_subscriber::registry().with(level).with(Log { form }).try_init();
@@ -54,7 +62,7 @@ fn form() -> Result<Form, Stop> {
 }
 
 fn has_colour() -> bool {
-    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()
+    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 #[derive(Debug)]
@@ -79,7 +87,8 @@ impl<S: Subscriber> Layer<S> for Log {
             Form::Journal(_) => said.as_text(&now(), false),
         };
         // On a terminal a command may say there what it is at.
-        let before = if std::io::stderr().is_terminal() { "\r\u{1b}[K" } else { "" };
+        let is_shared = !matches!(self.form, Form::Json) && std::io::stderr().is_terminal();
+        let before = if is_shared { "\r\u{1b}[K" } else { "" };
         // Where nobody reads, there is nobody to tell.
         let _ = std::io::stderr().write_all(format!("{before}{line}").as_bytes());
     }
@@ -100,8 +109,13 @@ impl Said {
     fn note(&mut self, field: &Field, value: &str) {
         match field.name() {
             "message" => {
-                let lines = value.trim_end().split('\n').take(MOST_LINES);
-                self.message = lines.map(|line| text::safe_cut(line, LONGEST)).collect::<Vec<_>>().join("\n");
+                let all: Vec<&str> = value.trim_end().split('\n').collect();
+                let mut lines: Vec<String> =
+                    all.iter().take(MOST_LINES).map(|line| text::safe_cut(line, LONGEST)).collect();
+                if all.len() > MOST_LINES {
+                    lines.push(format!("... ({} lines)", all.len()));
+                }
+                self.message = lines.join("\n");
             }
             name => self.fields.push((name, text::safe_cut(value, LONGEST))),
         }

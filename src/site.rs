@@ -247,8 +247,15 @@ impl State {
     }
 
     /// Another runner looks after the site, by its own word until `expected_ms` on PHP's clock; None: it has left.
-    pub fn stood_by(&mut self, now: i64, expected_ms: Option<i64>) {
+    /// What was wrong meanwhile is right again.
+    pub fn stood_by(&mut self, now: i64, owner: Option<(&str, Option<i64>)>) {
         self.looked = Some(now);
+        let expected_ms = owner.and_then(|(_, expected_ms)| expected_ms);
+        let is_stale = |trouble: &Trouble| matches!(trouble.failure, Failure::Stale { .. });
+        if let (Some((name, expected_ms)), false) = (owner, self.trouble.as_ref().is_some_and(is_stale)) {
+            let failure = Failure::Stale { name: name.to_string(), expected_ms, epoch: None };
+            self.trouble = Some(Trouble { failure, since: now, times: 1, of_runs: false });
+        }
         let silent = expected_ms.map_or(now, |php| self.clock.to_ours(php) + SILENCE_MS);
         self.right = Right::Standby { until: silent };
     }
@@ -305,9 +312,13 @@ impl State {
     }
 
     /// It tells of an event that was scheduled since the last look, earlier than all that was known of, and no page had said
-    /// so. Pages that were loading at the take-over did not know whom to tell.
+    /// so. Pages that were loading at the take-over did not know whom to tell; and while a run goes on, what is known is what it
+    /// will say.
     fn is_news_to_all(&self, seen: &Seen) -> bool {
-        let Some(looked) = self.looked.filter(|_| self.is_looked_at && self.epoch().is_some()) else { return false };
+        let Some(looked) = self.looked.filter(|_| self.is_looked_at && self.running == 0 && self.epoch().is_some())
+        else {
+            return false;
+        };
         let known = if self.due > 0 { self.oldest } else { self.next };
         let found = if seen.due > 0 { seen.oldest } else { seen.next };
         let is_new = |at: i64| at.saturating_mul(SECOND) >= self.clock.to_php(looked);

@@ -5,7 +5,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
 use axum::extract::State;
@@ -24,8 +24,11 @@ use crate::scheduler::JobView;
 
 const FORM: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const PIECE: usize = 64 * 1024;
-/// Who takes longer over one piece is not waited for.
+/// Who takes longer over one piece, or over the whole, is not waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
+const WHOLE: Duration = Duration::from_secs(60);
+/// And so long for those before.
+const QUEUE: Duration = Duration::from_secs(3);
 
 /// What the answer is made of, beside what is published.
 #[derive(Debug)]
@@ -36,8 +39,8 @@ pub struct Sources {
 
 pub async fn metrics(State(server): Shared) -> Response {
     let sources = &server.sources;
-    let Ok(place) = sources.metrics.places.clone().acquire_owned().await else {
-        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    let Ok(Ok(place)) = tokio::time::timeout(QUEUE, sources.metrics.places.clone().acquire_owned()).await else {
+        return (StatusCode::SERVICE_UNAVAILABLE, "others are being answered\n").into_response();
     };
     let mut now = now(&server);
     let (metrics, history_file) = (sources.metrics.clone(), server.history_file.clone());
@@ -50,7 +53,8 @@ pub async fn metrics(State(server): Shared) -> Response {
                 redis.waiting = reader.unsent_count().ok();
             }
         }
-        let mut out = Pieces { text: String::with_capacity(PIECE), sender, runtime };
+        let until = Instant::now() + WHOLE;
+        let mut out = Pieces { text: String::with_capacity(PIECE), sender, runtime, until };
         // An error is that of somebody who has gone.
         let _ = metrics.write(&mut out, now).and_then(|()| out.send());
         drop(place);
@@ -84,7 +88,7 @@ fn job(view: &JobView) -> JobNow {
     JobNow {
         job: view.job.clone(),
         site: view.site.clone().unwrap_or_default(),
-        is_ours: view.is_ours,
+        has_lease: view.has_lease,
         is_paused: view.paused,
         is_running: view.running.is_some(),
         is_overdue: view.running.as_ref().is_some_and(|run| run.overdue.is_some()),
@@ -97,12 +101,14 @@ struct Pieces {
     text: String,
     sender: Sender<Bytes>,
     runtime: Handle,
+    until: Instant,
 }
 
 impl Pieces {
     fn send(&mut self) -> fmt::Result {
         let piece = Bytes::from(std::mem::replace(&mut self.text, String::with_capacity(PIECE)));
-        let sent = self.runtime.block_on(tokio::time::timeout(PATIENCE, self.sender.send(piece)));
+        let patience = PATIENCE.min(self.until.saturating_duration_since(Instant::now()));
+        let sent = self.runtime.block_on(tokio::time::timeout(patience, self.sender.send(piece)));
         sent.map_or(Err(fmt::Error), |sent| sent.map_err(|_| fmt::Error))
     }
 }

@@ -109,7 +109,7 @@ fn no_room(failed: String, path: &Path) -> Stop {
 
 /// Everything that is wrong with a configuration, as one refusal. For people it is shown at its places.
 pub fn refused(refused: &config::problem::Refused, json: bool) -> Stop {
-    let styled = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let styled = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let failed = match json {
         _ if refused.source.is_empty() => format!("{} cannot be used", refused.path.display()),
         false => refused.render(styled),

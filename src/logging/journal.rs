@@ -1,24 +1,25 @@
 //! The journal of systemd takes a datagram of `NAME=value` lines.
 
+use std::io::ErrorKind;
 use std::os::unix::net::UnixDatagram;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tracing::Level;
 
 use super::Said;
 
 const SOCKET: &str = "/run/systemd/journal/socket";
-/// It takes what comes, and if it does not, nothing waits for it.
-const PATIENCE: Duration = Duration::from_secs(1);
-
+/// It takes what comes, and if it does not, nothing waits for it: what it had no room for is counted.
 #[derive(Debug)]
-pub struct Journal(Option<UnixDatagram>);
+pub struct Journal {
+    socket: Option<UnixDatagram>,
+    lost: AtomicU64,
+}
 
 impl Default for Journal {
     fn default() -> Self {
-        let socket =
-            UnixDatagram::unbound().and_then(|socket| socket.set_write_timeout(Some(PATIENCE)).map(|()| socket));
-        Self(socket.ok())
+        let socket = UnixDatagram::unbound().and_then(|socket| socket.set_nonblocking(true).map(|()| socket));
+        Self { socket: socket.ok(), lost: AtomicU64::new(0) }
     }
 }
 
@@ -30,10 +31,25 @@ pub fn is_stderr() -> bool {
 }
 
 impl Journal {
-    /// False where nobody took it.
+    /// False where there is no journal, or the record is too long for it. Stderr is the journal as well, and would be waited for.
     pub fn takes(&self, said: &Said) -> bool {
-        let record = record(said);
-        self.0.as_ref().is_some_and(|socket| socket.send_to(&record, SOCKET).is_ok_and(|sent| sent == record.len()))
+        let Some(socket) = &self.socket else { return false };
+        let lost = self.lost.swap(0, Ordering::Relaxed);
+        if lost > 0 {
+            let words = format!("{lost} lines are lost: the journal did not take them");
+            let note = Said { level: Level::WARN, message: words, fields: Vec::new() };
+            if socket.send_to(&record(&note), SOCKET).is_err() {
+                self.lost.fetch_add(lost, Ordering::Relaxed);
+            }
+        }
+        match socket.send_to(&record(said), SOCKET) {
+            Ok(_) => true,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                self.lost.fetch_add(1, Ordering::Relaxed);
+                true
+            }
+            Err(_) => false,
+        }
     }
 }
 

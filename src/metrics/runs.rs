@@ -97,7 +97,10 @@ impl Runs {
     /// None for what is not in the configuration.
     fn series(&mut self, site: &str, hook: &str, job: Option<&str>) -> Option<&mut Series> {
         match job {
-            Some(job) => self.jobs.get_mut(job).map(|job| &mut Arc::make_mut(job).series),
+            Some(job) => {
+                let of_site = self.jobs.get_mut(job).filter(|job| job.site == site);
+                of_site.map(|job| &mut Arc::make_mut(job).series)
+            }
             None => {
                 let room = self.room;
                 self.sites.get_mut(site).map(|hooks| Arc::make_mut(hooks).series(hook, room))
@@ -145,10 +148,9 @@ impl Series {
         }
     }
 
-    /// Those of which there were any, and always the two that rates are made of.
+    /// From 0 on, or the first would be in no rate; but what was skipped, which is in none.
     pub fn outcomes(&self) -> impl Iterator<Item = (Outcome, u64)> + '_ {
-        let is_shown =
-            |(outcome, count): &(Outcome, u64)| *count > 0 || matches!(outcome, Outcome::Ok | Outcome::Failed);
+        let is_shown = |(outcome, count): &(Outcome, u64)| *count > 0 || *outcome != Outcome::Skipped;
         OUTCOMES.into_iter().zip(self.outcomes).filter(is_shown)
     }
 }

@@ -66,7 +66,7 @@ impl SiteNow {
         Self {
             site: view.site.clone(),
             state: view.state,
-            has_lease: view.is_ours && view.state != "standby",
+            has_lease: view.is_ours && !view.is_standby,
             is_paused: view.paused,
             due: view.due,
             oldest_due_ms: oldest.map(|ms| ms - view.php_offset_ms),
@@ -91,7 +91,7 @@ pub struct JobNow {
     pub job: String,
     /// Empty where it belongs to none.
     pub site: String,
-    pub is_ours: bool,
+    pub has_lease: bool,
     pub is_paused: bool,
     pub is_running: bool,
     pub is_overdue: bool,
@@ -211,17 +211,19 @@ impl Scrape {
             all.extend(times.into_iter().map(|(label, ms)| (site.site.as_str(), label, ms as f64 / 1000.0)));
         }
         let hooks = all.iter().map(|(site, hook, at)| (run_labels(site, hook, ""), *at));
-        let jobs = self.now.jobs.iter().filter(|job| job.is_ours);
+        let jobs = self.now.jobs.iter().filter(|job| job.has_lease);
         let jobs = times(jobs.map(|job| (run_labels(&job.site, "", &job.job), job.next_ms)));
         out.gauge(
             "next_due_timestamp_seconds",
-            "When it is due next, or since when it has been due.",
+            "When it is due next, by the last look; a time that is over: since when it has been due, or it has run since that look.",
             hooks.chain(jobs),
         )
     }
 
     fn sites(&self, out: &mut Families<'_>) -> fmt::Result {
         let sites = || self.now.sites.iter();
+        // What a host knew when it gave the site away is no news.
+        let ours = || sites().filter(|site| site.has_lease);
         let states = sites().map(|site| (vec![("site", site.site.as_str()), ("state", site.state)], 1_u64));
         out.gauge("site_state", "1 for the state that the site is in, as status shows it.", states)?;
         let mut each = |name: &str, help: &str, value: fn(&SiteNow) -> u64| {
@@ -231,11 +233,14 @@ impl Scrape {
             flag(site.has_lease)
         })?;
         each("site_paused", "1 while nothing is started because somebody said so.", |site| flag(site.is_paused))?;
-        each("site_due_events", "Events that are due now.", |site| site.due)?;
         each("site_running_events", "Events that run now, those of an earlier runner too.", |site| {
             site.running as u64
         })?;
         each("site_overdue_events", "Events that run on although their time is over.", |site| site.overdue as u64)?;
+        let mut each = |name: &str, help: &str, value: fn(&SiteNow) -> u64| {
+            out.gauge(name, help, ours().map(|site| (site.labels(), value(site))))
+        };
+        each("site_due_events", "Events that are due now.", |site| site.due)?;
         each("site_left_alone_events", "Events that are due and never started as they are.", |site| {
             site.left_alone as u64
         })?;
@@ -243,9 +248,9 @@ impl Scrape {
         out.gauge(
             "site_oldest_due_timestamp_seconds",
             "Since when the oldest event has been due that could be started; absent where none is, and where due events wait for a schedule.",
-            times(sites().map(|site| (site.labels(), site.oldest_due_ms))),
+            times(ours().map(|site| (site.labels(), site.oldest_due_ms))),
         )?;
-        let epochs = sites().filter_map(|site| Some((site.labels(), site.epoch?)));
+        let epochs = ours().filter_map(|site| Some((site.labels(), site.epoch?)));
         out.gauge("site_epoch", "How often a runner has taken the site over, by the site's own count.", epochs)?;
         let failures = sites().flat_map(|site| {
             site.counts
@@ -269,7 +274,9 @@ impl Scrape {
         let mut each = |name: &str, help: &str, value: fn(&JobNow) -> bool| {
             out.gauge(name, help, self.now.jobs.iter().map(|job| (job.labels(), flag(value(job)))))
         };
-        each("job_lease", "1 where no other runner looks after the job.", |job| job.is_ours)?;
+        each("job_lease", "1 where this runner looks after the job, 0 where another does or none.", |job| {
+            job.has_lease
+        })?;
         each("job_paused", "1 while it is not started because somebody said so.", |job| job.is_paused)?;
         each("job_running", "1 while it runs.", |job| job.is_running)?;
         each("job_overdue", "1 while it runs on although its time is over.", |job| job.is_overdue)

@@ -19,6 +19,9 @@ pub struct View {
     /// By the runner whose view this is.
     #[serde(skip)]
     pub is_ours: bool,
+    /// Another one does, by the site's own word.
+    #[serde(skip)]
+    pub is_standby: bool,
     pub message: Option<String>,
     pub since: Option<String>,
     /// When something is started next: an event, or the next pass of a schedule.
@@ -79,6 +82,7 @@ impl State {
             state: self.word(),
             runner: None,
             is_ours: true,
+            is_standby: self.is_standing_by(),
             message: self.trouble.as_ref().map(|trouble| trouble.failure.sentence(site)),
             since: self.trouble.as_ref().map(|trouble| clock::rfc3339(trouble.since)),
             next: match self.pass {

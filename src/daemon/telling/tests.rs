@@ -14,6 +14,7 @@ fn job() -> JobView {
         state: "ok",
         runner: Some("web-1".into()),
         is_ours: true,
+        has_lease: true,
         message: None,
         next: Some(clock::rfc3339(T)),
         schedule: "* * * * *".into(),

@@ -63,7 +63,7 @@ impl Entry {
         let is_ours = |owner: &Owner| self.calls.as_ref().is_some_and(|calls| calls.me.id == owner.id);
         if self.state.is_standing_by() {
             let owner = owner.filter(|owner| !owner.left && !is_ours(owner));
-            return self.state.stood_by(now, owner.and_then(|owner| owner.expected_ms));
+            return self.state.stood_by(now, owner.as_ref().map(|owner| (owner.name.as_str(), owner.expected_ms)));
         }
         if let Some(ours) = self.state.epoch()
             && epoch != ours
@@ -171,7 +171,9 @@ impl Entry {
             tracing::warn!(site = name, "{}", stray_sentence(name, &stray.who));
         }
         let known = std::mem::take(&mut self.state.about);
-        self.state.about = About { backlog: known.backlog, left_alone: known.left_alone, ..About::from_due(due) };
+        // Where nothing is due, nothing is left alone any more.
+        let left_alone = if due.due > 0 { known.left_alone } else { Vec::new() };
+        self.state.about = About { backlog: known.backlog, left_alone, ..About::from_due(due) };
         // Most looks tell the same as the one before.
         if self.state.about.hooks == known.hooks {
             self.state.about.hooks = known.hooks;

@@ -18,6 +18,9 @@ pub struct JobView {
     /// No other runner is known to look after it.
     #[serde(skip)]
     pub is_ours: bool,
+    /// It could be started here.
+    #[serde(skip)]
+    pub has_lease: bool,
     pub message: Option<String>,
     pub next: Option<String>,
     pub schedule: String,
@@ -57,6 +60,7 @@ impl JobEntry {
             site: self.job.site.clone(),
             state,
             is_ours: others.is_none(),
+            has_lease: self.is_held_here() && self.lease_trouble.is_none(),
             runner: others.or_else(|| is_known.then(|| runner.to_string())),
             message: why.map(|(_, words)| words),
             next: self.state.next_ms().map(clock::rfc3339),

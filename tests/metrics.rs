@@ -161,7 +161,8 @@ fn prometheus_understands_the_runner_and_the_board_and_the_rules_are_answered() 
     let sleep = (now, "fx_sleep", json!([60]));
     site.schedule(&[(now, "fx_ok", json!([1])), (now, "fx_ok", json!([2])), (now, "fx_exception", json!([])), sleep]);
     let worker = wait_for("the one that is to be interrupted", secs(15), || site.ledger().begin_of("fx_sleep")).pid;
-    assert_eq!(value(&runner, "wp_cron_runner_site_running_events", &["shop"]), Some(1.0));
+    let runs = || value(&runner, "wp_cron_runner_site_running_events", &["shop"]) == Some(1.0);
+    wait_for("it in the metrics", secs(10), || runs().then_some(()));
     site.php_fpm.kill_worker(worker);
     assert_eq!(runner.cli(&["trigger", "backup"]).code(), 0);
     assert_eq!(runner.cli(&["deploy", "another theme"]).code(), 0);

@@ -234,8 +234,14 @@ fn a_held_run_is_decided_with_and_without_a_runner() {
     assert_eq!(plugin(&site, &format!("decide_run( '{}', 'requeue' )", ids[0]))["error"], "refused", "decided already");
     assert_eq!(plugin(&site, "decide_run( '../../x', 'drop' )")["error"], "run");
     runner.stop();
+    // It has been held for long: the next runner asks what became of it all the same.
+    site.sql(&format!("UPDATE wp_cron_runner_journal SET ended_ms = ended_ms - 7200000 WHERE run = '{}'", ids[1]));
     assert_eq!(plugin(&site, &format!("decide_run( '{}', 'drop' )", ids[1])), json!(true));
     assert_eq!(held(), Vec::<String>::new());
+    site.schedule_in(0, "fx_ok", &json!([]));
+    runner.start();
+    wait_for("a run of the next runner", secs(15), || runner.history_of("fx_ok").first().cloned());
+    assert_eq!(runner.json(&["history", "--held"]), json!([]));
 }
 
 #[test]

@@ -39,8 +39,9 @@ const MIGRATIONS: [&str; NEWEST as usize] = [
     unsent::TABLE,
     "ALTER TABLE runs ADD COLUMN job TEXT; CREATE INDEX runs_by_job ON runs (job, ended_ms) WHERE job IS NOT NULL;",
     deploys::TABLE,
+    "CREATE INDEX runs_held ON runs (site, run) WHERE then_ = 'held';",
 ];
-const NEWEST: u32 = 4;
+const NEWEST: u32 = 5;
 const COLUMNS: &str = "run, site, blog, hook, key, schedule, due, started_ms, ended_ms, lateness_ms, ms, outcome, then_, \
     reason, note, error, output, output_dropped, peak_memory, queries, host, pid, trigger_, batch, job";
 const PRUNE_EVERY: Duration = Duration::from_secs(3600);

@@ -17,6 +17,8 @@ pub struct Known {
     pub realm: String,
     /// Until when this runner has the lease, on PHP's clock.
     pub until_ms: Option<i64>,
+    /// Runs that waited for a person when they were last heard of: one may have decided meanwhile.
+    pub held: Vec<String>,
 }
 
 /// Becomes the owner, and learns the runs that ended while nobody was here.
@@ -26,9 +28,9 @@ pub async fn take(
     known: Known,
     history: &History,
 ) -> Result<(Settled, Timing), Failure> {
-    let Known { since_ms, epoch: known_epoch, realm, until_ms } = known;
+    let Known { since_ms, epoch: known_epoch, realm, until_ms, held } = known;
     // A database that was put back from a backup must not issue an epoch for a second time.
-    let what = Settle { take: true, since_ms, epoch: known_epoch, realm, until_ms, ..Settle::default() };
+    let what = Settle { take: true, since_ms, epoch: known_epoch, realm, until_ms, runs: held, ..Settle::default() };
     let (mut settled, timing) = calls.settle(install, what).await?;
     if settled.was_older {
         tracing::warn!(

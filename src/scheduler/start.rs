@@ -4,6 +4,7 @@ use super::entry::{May, Removal};
 use super::stop::leave;
 use super::{CALLS_AT_ONCE, Ran, SLICE_MS, Scheduler, TaskEnd};
 use crate::clock;
+use crate::history::sqlite::Reader;
 use crate::outcome::Failure;
 use crate::run_site::without_plugin::run_without_plugin;
 use crate::run_site::{Ask, Context, run_site, take};
@@ -116,6 +117,7 @@ impl Scheduler {
         entry.state.call_started(want);
         self.calling += 1;
         let site = entry.site.clone();
+        let (file, name) = (self.state.history_file(), site.name.clone());
         let history = self.history.clone();
         let install = entry.state.install.clone();
         let epoch = entry.state.epoch().unwrap_or(0);
@@ -127,7 +129,9 @@ impl Scheduler {
             let install = install.as_deref();
             let end = match want {
                 Want::Take => {
-                    let known = take::Known { since_ms, epoch: known_epoch, realm, until_ms };
+                    let held = tokio::task::spawn_blocking(move || Reader::open(&file)?.held(&name)).await;
+                    let held = held.ok().and_then(Result::ok).unwrap_or_default();
+                    let known = take::Known { since_ms, epoch: known_epoch, realm, until_ms, held };
                     TaskEnd::Took(take::take(&calls, install, known, &history).await)
                 }
                 Want::Settle => {

@@ -190,8 +190,8 @@ pub fn filters(panel: &mut Panel, site: &Site, runner: &Runner) {
     let before = ended();
     panel.browser.follow("link", "Older");
     let older = panel.browser.count(rows);
-    // An event of core's may end meanwhile.
-    assert!(older > 0 && (before..=ended()).contains(&(50 + older)), "{older} of {before}");
+    // An event of core's may end meanwhile; what ended in the same millisecond as the last one shown is there again.
+    assert!(older > 0 && (before..=ended() + 50).contains(&(50 + older)), "{older} of {before}");
     panel.browser.follow("link", "Newest");
 
     panel.browser.fill("Hook", "fx_exception");
@@ -302,7 +302,8 @@ pub fn works_without_scripts(panel: &mut Panel, site: &Site, runner: &Runner) {
     for _ in 0..asked {
         panel.open("&screen=events&search=fx_output");
         panel.browser.follow("button", "Run now fx_output");
-        panel.browser.see("1 event was run.");
+        // At once, or after a while on the page that waits for it.
+        panel.browser.see("A run of fx_output");
     }
     let run = runner.history_of("fx_output").into_iter().find(|run| run["output"] == "without scripts");
     assert_eq!(run.expect("its run")["outcome"], "ok");

@@ -109,7 +109,15 @@ impl Storm {
             self.start_runner();
         }
         self.plan.end_recurring(&self.site);
-        if !self.plan.wait(&self.site, secs(120)) {
+        // Whoever had passed an armed point just before that kills a moment later.
+        let mut is_over = self.plan.wait(&self.site, secs(15));
+        if !is_over {
+            if self.runner.has_died() {
+                self.start_runner();
+            }
+            is_over = self.plan.wait(&self.site, secs(105));
+        }
+        if !is_over {
             self.show_what_is_left();
         }
         let figure = self.plan.judge(&self.site);

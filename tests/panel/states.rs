@@ -4,9 +4,9 @@ use std::fs;
 
 use serde_json::json;
 
-use super::Visitor;
+use super::{GIVE_NONCES, Visitor};
 use crate::support::wordpress::unix_now;
-use crate::support::{Runner, Site, account};
+use crate::support::{Runner, Site, account, secs, wait_for};
 
 #[test]
 fn before_a_runner_has_taken_over_it_says_what_to_do() {
@@ -77,4 +77,57 @@ fn a_hook_is_said_to_be_its_plugins_themes_or_wordpresses_own() {
         assert!(of(hook).contains(owner), "{hook}: {}", of(hook));
     }
     assert!(!page.contains("Shop <b>2</b>"));
+}
+
+#[test]
+fn what_nobody_expects_breaks_no_screen() {
+    let site = Site::builder().sqlite().start();
+    let runner = Runner::builder(&site).start();
+    // As far ahead as an integer goes, and entries that no WordPress writes.
+    site.php(
+        "wp_schedule_single_event( PHP_INT_MAX, 'far_away' );
+        $cron = _get_cron_array(); $cron[ time() + 7200 ]['odd']['40cd750bba9870f18aada2478b24840a'] = array( 'schedule' => array( 1 ), 'args' => array() );
+        ksort( $cron ); _set_cron_array( $cron );",
+    );
+    site.schedule_in(0, "fx_sleep", &json!([8]));
+    let running = wait_for("a run", secs(15), || {
+        let view = runner.json(&["status"])["sites"][0].clone();
+        view["running"][0]["run"].as_str().map(str::to_owned)
+    });
+    let admin = Visitor::admin(&site);
+    let run = format!("&screen=run&run={running}");
+    for screen in ["", "&screen=events", "&screen=history&from=%00&to=%00", "&screen=events&paged=99", run.as_str()] {
+        let page = admin.panel(screen);
+        assert!(page.status == 200 && page.body.contains("wpfooter"), "{screen}: {} {}", page.status, page.body);
+    }
+    let events = admin.panel("&screen=events").body;
+    assert!(events.contains("far_away") && events.contains(">odd<"), "{events}");
+    let page = admin.panel(&run).body;
+    assert!(page.contains("It has not ended yet.") && !page.contains("class=\"wpcr-bad\""), "{page}");
+    assert!(!admin.panel("&screen=events&paged=99").body.contains("Nothing is scheduled"));
+}
+
+#[test]
+fn wp_admin_may_have_another_host_than_the_site() {
+    let site = Site::builder().sqlite().start();
+    let _runner = Runner::builder(&site).start();
+    site.add_plugin(GIVE_NONCES);
+    site.schedule_in(3600, "fx_ok", &json!([]));
+    // The cookies are those of wp-admin's address.
+    site.wp(&["option", "update", "siteurl", &site.url.replace("127.0.0.1", "localhost")]);
+    let admin = Visitor::admin(&site);
+    let form = admin.form("pause-hook", "hook=fx_ok");
+    let sent = admin.send(&form);
+    let to = sent.header("Location").expect("where to");
+    assert!(to.contains("//localhost:") && to.contains("page=wp-cron-runner") && to.contains("said=1"), "{to}");
+}
+
+#[test]
+fn whose_login_is_over_comes_to_the_panel_after_the_next() {
+    let site = Site::builder().sqlite().start();
+    let _runner = Runner::builder(&site).start();
+    let form = [("Content-Type", "application/x-www-form-urlencoded")];
+    let sent = site.request("POST", "/wp-admin/admin-post.php", &form, "action=wp_cron_runner&do=pause-site");
+    let to = sent.header("Location").expect("where to");
+    assert!(to.contains("wp-login.php") && to.contains("page%3Dwp-cron-runner"), "{to}");
 }

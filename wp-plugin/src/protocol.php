@@ -175,6 +175,13 @@ function visible( string $bytes, int $most = 256 ): string {
 }
 
 /**
+ * Milliseconds that a person can have meant: years of four digits. Anybody can schedule anything.
+ */
+function within_centuries( float $ms ): int {
+	return (int) max( -253402300799999, min( 253402300799999, $ms ) );
+}
+
+/**
  * A hook name as it may travel in JSON: bytes that are not UTF-8 become \xHH.
  */
 function printable( string $bytes ): string {

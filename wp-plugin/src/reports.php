@@ -253,43 +253,106 @@ function quantiles( array $values ): ?array {
 }
 
 /**
+ * The option, read once for a page: 100,000 events fill half of wp-admin's memory.
+ *
+ * @return array cron; error, null or why it cannot be read.
+ */
+function cron_of_page(): array {
+	static $known = null;
+	if ( null === $known ) {
+		try {
+			$known = array( events_in( read_cron( page_connection() ) ), null );
+		} catch ( Corrupt_Cron $e ) {
+			$known = array( array(), $e->getMessage() );
+		} catch ( Database_Error $e ) {
+			$known = array( array(), database_words( $e ) );
+		}
+	}
+	return $known;
+}
+
+/**
+ * Every event, soonest first: [timestamp, hook, key, event].
+ */
+function events_by_time( array $cron ): \Generator {
+	$times = array_filter( array_keys( $cron ), 'is_numeric' );
+	sort( $times, SORT_NUMERIC );
+	foreach ( $times as $timestamp ) {
+		foreach ( each_event( array( $timestamp => $cron[ $timestamp ] ) ) as $one ) {
+			yield $one;
+		}
+	}
+}
+
+/**
+ * The soonest event of which `$is_it( timestamp, hook, key )` says so, as report_events() tells it; null where there is none.
+ */
+function find_event( callable $is_it ): ?array {
+	foreach ( events_by_time( cron_of_page()[0] ) as $one ) {
+		if ( $is_it( $one[0], $one[1], $one[2] ) ) {
+			return event_as_told( $one, array() );
+		}
+	}
+	return null;
+}
+
+/**
+ * Is there anything to this name, or is it a slip of the finger?
+ *
+ * @return true|\WP_Error
+ */
+function is_hook_known( string $hook ) {
+	$of_hook = static function ( int $timestamp, string $name ) use ( $hook ): bool {
+		return $name === $hook;
+	};
+	return '' === $hook || has_action( $hook ) || find_event( $of_hook )
+		? true
+		: new \WP_Error( 'hook', __( 'No event of this hook is scheduled and nothing listens to it; nothing was changed.', 'wp-cron-runner' ) );
+}
+
+/**
+ * One event in the form of the reports.
+ */
+function event_as_told( array $one, array $paused ): array {
+	list( $timestamp, $hook, $key, $event ) = $one;
+	$schedule = $event['schedule'] ?? false;
+	return array(
+		'due_at'   => $timestamp,
+		'hook'     => $hook,
+		'key'      => $key,
+		'schedule' => is_scalar( $schedule ) && $schedule ? printable( (string) $schedule ) : null,
+		'interval' => isset( $event['interval'] ) && is_scalar( $event['interval'] ) ? (int) $event['interval'] : null,
+		'args'     => args_text( $event ),
+		'paused'   => isset( $paused[ printable( $hook ) ] ),
+	);
+}
+
+/**
  * The events of the option, soonest first: total, error, events.
  *
  * @param array $filter search (a part of the hook's name), offset, n.
  */
 function report_events( array $filter = array() ): array {
-	$db = page_connection();
-	try {
-		$cron   = events_in( read_cron( $db ) );
-		$paused = paused_hooks( $db );
-	} catch ( Corrupt_Cron $e ) {
-		return array( 'total' => 0, 'error' => $e->getMessage(), 'events' => array() );
-	} catch ( Database_Error $e ) {
-		return array( 'total' => 0, 'error' => database_words( $e ), 'events' => array() );
-	}
+	list( $cron, $error ) = cron_of_page();
 	$search = (string) ( $filter['search'] ?? '' );
-	$found  = due_events( $cron, PHP_INT_MAX );
-	if ( '' !== $search ) {
-		$found = array_filter(
-			$found,
-			static function ( array $one ) use ( $search ): bool {
-				return false !== stripos( printable( $one[1] ), $search );
-			}
-		);
-	}
+	$first  = max( 0, (int) ( $filter['offset'] ?? 0 ) );
+	$last   = $first + max( 1, (int) ( $filter['n'] ?? 50 ) );
+	$total  = 0;
 	$events = array();
-	foreach ( array_slice( $found, max( 0, (int) ( $filter['offset'] ?? 0 ) ), max( 1, (int) ( $filter['n'] ?? 50 ) ) ) as list( $timestamp, $hook, $key, $event ) ) {
-		$events[] = array(
-			'due_at'   => $timestamp,
-			'hook'     => $hook,
-			'key'      => $key,
-			'schedule' => empty( $event['schedule'] ) ? null : printable( (string) $event['schedule'] ),
-			'interval' => isset( $event['interval'] ) ? (int) $event['interval'] : null,
-			'args'     => args_text( $event ),
-			'paused'   => isset( $paused[ printable( $hook ) ] ),
-		);
+	try {
+		$paused = paused_hooks( page_connection() );
+	} catch ( Database_Error $e ) {
+		$paused = array();
 	}
-	return array( 'total' => count( $found ), 'error' => null, 'events' => $events );
+	foreach ( events_by_time( $cron ) as $one ) {
+		if ( '' === $search || false !== stripos( printable( $one[1] ), $search ) ) {
+			if ( $total >= $first && $total < $last ) {
+				$events[] = event_as_told( $one, $paused );
+			}
+			++$total;
+		}
+	}
+	return array( 'total' => $total, 'error' => $error, 'events' => $events );
 }
 
 /**
@@ -299,6 +362,6 @@ function rfc3339( ?float $ms ): ?string {
 	if ( null === $ms ) {
 		return null;
 	}
-	$ms = (int) max( 0, min( 253402300799999, $ms ) ); // Years of four digits: anybody can schedule anything.
+	$ms = within_centuries( max( 0, $ms ) );
 	return gmdate( 'Y-m-d\TH:i:s', intdiv( $ms, 1000 ) ) . ( $ms % 1000 ? sprintf( '.%03dZ', $ms % 1000 ) : 'Z' );
 }

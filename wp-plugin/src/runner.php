@@ -40,7 +40,7 @@ function ask_runner( string $path, array $body = array(), float $seconds = 3.0 )
 	fwrite( $socket, request_text( $path, $listen, $signature, $json ) ); // phpcs:ignore WordPress.WP.AlternativeFunctions
 	$text = read_until( $socket, $until );
 	fclose( $socket ); // phpcs:ignore WordPress.WP.AlternativeFunctions
-	if ( null === $text ) {
+	if ( null === $text || '' === $text ) {
 		/* translators: %s: address and port. */
 		return new \WP_Error( 'late', sprintf( __( 'The runner on %s has not answered yet. What was asked may still be done: look again in a moment.', 'wp-cron-runner' ), $listen ) );
 	}

@@ -19,7 +19,7 @@ const PANEL_FORM = 'wp_cron_runner';
 function init_status_page(): void {
 	add_action( 'admin_menu', __NAMESPACE__ . '\action_admin_menu' );
 	add_action( 'admin_post_' . PANEL_FORM, __NAMESPACE__ . '\action_admin_post' );
-	add_action( 'admin_post_nopriv_' . PANEL_FORM, 'auth_redirect' );
+	add_action( 'admin_post_nopriv_' . PANEL_FORM, __NAMESPACE__ . '\action_logged_out' );
 }
 
 /**
@@ -33,13 +33,16 @@ function panel_capability(): string {
  * The address of a screen.
  */
 function panel_url( array $query = array() ): string {
-	return admin_url( 'tools.php' ) . '?' . http_build_query( array( 'page' => PANEL ) + $query );
+	return admin_url( 'tools.php' ) . '?' . http_build_query( array( 'page' => PANEL ) + $query, '', '&' );
 }
 
 /**
  * The entry in the menu.
  */
 function action_admin_menu(): void {
+	if ( is_multisite() && ! is_main_site() && ! isset( settings()['install'] ) ) {
+		return; // Of a network a runner may look after some blogs, and page loads after the others.
+	}
 	$page = add_management_page( __( 'Cron Runner', 'wp-cron-runner' ), __( 'Cron Runner', 'wp-cron-runner' ), panel_capability(), PANEL, __NAMESPACE__ . '\show_panel' );
 	if ( $page ) {
 		add_action( "load-$page", __NAMESPACE__ . '\action_load_panel' );
@@ -64,7 +67,7 @@ function action_load_panel(): void {
 	require_panel();
 	$run = 'waiting' === asked( 'screen' ) ? run_waited_for() : null;
 	if ( null !== $run ) {
-		wp_safe_redirect( panel_url( array( 'screen' => 'run', 'run' => $run ) ) );
+		wp_redirect( panel_url( array( 'screen' => 'run', 'run' => $run ) ) ); // phpcs:ignore WordPress.Security.SafeRedirect -- our own; wp-admin may have another host than the site.
 		exit;
 	}
 }
@@ -111,6 +114,14 @@ function show_panel(): void {
 	show_troubles();
 	call_user_func( __NAMESPACE__ . '\\' . $screens[ $asked ][1] );
 	echo '</div>';
+}
+
+/**
+ * A form was sent by somebody whose login is over: nothing is done, and he comes to the panel after it.
+ */
+function action_logged_out(): void {
+	wp_redirect( wp_login_url( panel_url() ) ); // phpcs:ignore WordPress.Security.SafeRedirect
+	exit;
 }
 
 /**

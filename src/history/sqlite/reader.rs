@@ -117,6 +117,12 @@ impl Reader {
         })
     }
 
+    /// The newest runs of a site that wait for a person, by their ids.
+    pub fn held(&self, site: &str) -> Result<Vec<String>, Error> {
+        let sql = "SELECT run FROM runs WHERE site = ?1 AND then_ = 'held' ORDER BY run DESC LIMIT 200";
+        self.query(|connection| connection.prepare(sql)?.query_map([site], |row| row.get(0))?.collect())
+    }
+
     pub fn find(&self, run: &str) -> Result<Option<RunRecord>, Error> {
         let sql = format!("SELECT {COLUMNS} FROM runs WHERE run = ?1");
         self.query(|connection| connection.query_row(&sql, [run], read).optional())

@@ -50,7 +50,7 @@ function answer_form(): void {
 		remember_answer( $said );
 		$url = add_query_arg( 'said', '1', $url );
 	}
-	wp_safe_redirect( $url );
+	wp_redirect( $url ); // phpcs:ignore WordPress.Security.SafeRedirect -- our own; wp-admin may have another host than the site.
 	exit;
 }
 
@@ -66,7 +66,7 @@ function posted( string $name ): string {
  * The screen that the form stood on.
  */
 function came_from(): string {
-	$from = (string) wp_get_referer();
+	$from = (string) wp_get_raw_referer(); // Whatever it is, only the panel's own addresses count.
 	return 0 === strpos( $from, panel_url() ) ? remove_query_arg( 'said', $from ) : panel_url();
 }
 
@@ -146,10 +146,8 @@ function do_pause_hook( array $of ): array {
 	if ( is_wp_error( $until ) ) {
 		return array( null, $until );
 	}
-	if ( '' !== $hook && ! has_action( $hook ) && ! event_in_option( $hook, '' ) ) {
-		return array( null, new \WP_Error( 'hook', __( 'No event of this hook is scheduled and nothing listens to it; nothing was changed.', 'wp-cron-runner' ) ) );
-	}
-	$done = pause_hook( $hook, $until );
+	$done = is_hook_known( $hook );
+	$done = true === $done ? pause_hook( $hook, $until ) : $done;
 	/* translators: %s: name of a hook. */
 	return array( null, true === $done ? sprintf( __( 'The hook %s is paused.', 'wp-cron-runner' ), visible( $hook ) ) : $done );
 }

@@ -98,7 +98,7 @@ function draw_axes( array $summary, array $ticks, callable $x, callable $y ): vo
  * A length of time that is a round number.
  */
 function tick_words( int $ms ): string {
-	/* translators: 1: number of hours, 2: number of minutes. */
+	/* translators: %s: a number of minutes, or of hours. */
 	return $ms < 3600000 ? sprintf( __( '%s min', 'wp-cron-runner' ), number_format_i18n( $ms / 60000 ) ) : sprintf( __( '%s h', 'wp-cron-runner' ), number_format_i18n( $ms / 3600000 ) );
 }
 

@@ -21,7 +21,7 @@ function show_events(): void {
 	$found  = report_events( array( 'search' => $search, 'offset' => ( $page - 1 ) * EVENTS_SHOWN, 'n' => EVENTS_SHOWN ) );
 	echo '<h2>', esc_html__( 'Coming up', 'wp-cron-runner' ), '</h2>';
 	show_search( $search );
-	if ( ! $found['events'] ) {
+	if ( ! $found['total'] ) {
 		echo '<p>', '' === $search ? esc_html__( 'Nothing is scheduled.', 'wp-cron-runner' ) : esc_html__( 'No scheduled event has a hook of that name.', 'wp-cron-runner' ), '</p>';
 	} else {
 		show_pages( $found['total'], $page, $search );
@@ -135,22 +135,20 @@ function show_delete(): void {
  * The scheduled event of this time, key, and hash of a hook: a name can be too long for an address.
  */
 function event_due_at( int $due_at, string $hash, string $key ): ?array {
-	foreach ( report_events( array( 'n' => PHP_INT_MAX ) )['events'] as $event ) {
-		if ( $event['due_at'] === $due_at && $event['key'] === $key && md5( $event['hook'] ) === $hash ) {
-			return $event;
+	return find_event(
+		static function ( int $timestamp, string $hook, string $of ) use ( $due_at, $hash, $key ): bool {
+			return $timestamp === $due_at && $of === $key && md5( $hook ) === $hash;
 		}
-	}
-	return null;
+	);
 }
 
 /**
- * The next scheduled event of this hook and, where it is given, key; null where there is none.
+ * The next scheduled event of this hook and key; null where there is none.
  */
 function event_in_option( string $hook, string $key ): ?array {
-	foreach ( report_events( array( 'search' => printable( $hook ), 'n' => PHP_INT_MAX ) )['events'] as $event ) {
-		if ( $event['hook'] === $hook && ( '' === $key || $event['key'] === $key ) ) {
-			return $event;
+	return find_event(
+		static function ( int $timestamp, string $name, string $of ) use ( $hook, $key ): bool {
+			return $name === $hook && $of === $key;
 		}
-	}
-	return null;
+	);
 }

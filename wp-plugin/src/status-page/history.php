@@ -19,6 +19,7 @@ function show_history(): void {
 	$history = report_history( $filter + array( 'n' => RUNS_SHOWN + 1 ) );
 	echo '<h2>', esc_html__( 'History', 'wp-cron-runner' ), '</h2>';
 	show_filter();
+	show_source( $history );
 	if ( ! $history['runs'] ) {
 		echo '<p>', esc_html__( 'No run of that kind has ended.', 'wp-cron-runner' ), '</p>';
 		return;
@@ -73,6 +74,9 @@ function history_filter(): array {
  * What was typed into a field for a time, in the site's zone: unix milliseconds. Null where it is no time.
  */
 function site_time( string $typed ): ?int {
+	if ( ! preg_match( '/^[\d: T-]+\z/', $typed ) ) {
+		return null;
+	}
 	foreach ( array( '!Y-m-d\TH:i', '!Y-m-d\TH:i:s', '!Y-m-d H:i' ) as $form ) {
 		$time = date_create_immutable_from_format( $form, $typed, wp_timezone() );
 		if ( $time ) {

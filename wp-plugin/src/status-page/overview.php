@@ -19,7 +19,7 @@ function is_runner_here(): bool {
  */
 function show_troubles(): void {
 	$site  = report_status()['site'];
-	$error = report_events( array( 'n' => 1 ) )['error'];
+	$error = cron_of_page()[1];
 	if ( isset( settings()['install'] ) && ! is_original() ) {
 		echo notice( 'warning', html( __( 'This is a copy of a site that a runner looks after: its database has moved or its address is another. The runner does not touch it, and page loads start its events. To have it looked after, give it a name and a key of its own: `wp-cron-runner init`, on its server.', 'wp-cron-runner' ) ) ); // phpcs:ignore WordPress.Security.EscapeOutput
 	} elseif ( ! has_tables() ) {
@@ -49,6 +49,7 @@ function show_overview(): void {
 	$status  = report_status();
 	$summary = report_summary( 24 );
 	show_state( $status );
+	show_source( $summary );
 	show_charts( $summary );
 	show_running( $status['site'] );
 	show_held();
@@ -81,7 +82,7 @@ function show_state( array $status ): void {
 	$facts[ __( 'Reached over', 'wp-cron-runner' ) ] = html( (string) ( $site['trigger'] ?? '—' ) );
 	$facts[ __( 'Locks', 'wp-cron-runner' ) ]        = html( (string) ( $site['lock_kind'] ?? '—' ) );
 	$facts[ __( 'Plugin', 'wp-cron-runner' ) ]       = html( VERSION );
-	if ( ! empty( $site['stray']['who'] ) ) {
+	if ( ! empty( $site['stray']['who'] ) && now_ms() - (int) ( $site['stray']['at_ms'] ?? 0 ) < DAY_IN_SECONDS * 1000 ) {
 		$facts[ __( 'Called wp-cron.php', 'wp-cron-runner' ) ] = shown( (string) $site['stray']['who'] ) . ' ' . shown_time( (int) ( $site['stray']['at_ms'] ?? 0 ) ) . '<br>' . html( __( 'It has nothing to do any more and can be taken out of the crontab that calls it.', 'wp-cron-runner' ) );
 	}
 	$facts[ __( 'Pause', 'wp-cron-runner' ) ] = shown_pause( $site );

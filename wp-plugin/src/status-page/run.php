@@ -35,13 +35,13 @@ function run_of_id( string $id ): ?array {
 	if ( ! is_run_id( $id ) ) {
 		return null;
 	}
-	$found = report_history( array( 'run' => $id, 'n' => 1 ) )['runs'];
-	if ( $found || ! has_tables() ) {
-		return $found[0] ?? null;
+	$report = report_history( array( 'run' => $id, 'n' => 1 ) );
+	if ( $report['runs'] || ! has_tables() ) {
+		return $report['runs'] ? array( 'from' => $report['from'] ) + $report['runs'][0] : null;
 	}
 	try {
 		$row = journal_row( page_connection(), $id );
-		return $row ? run_of_row( $row ) : null;
+		return $row ? array( 'from' => 'journal' ) + run_of_row( $row ) : null;
 	} catch ( Database_Error $e ) {
 		return null;
 	}
@@ -116,7 +116,14 @@ function show_output( array $run ): void {
 	$dropped = (int) ( $run['output_dropped'] ?? 0 );
 	echo '<h3 id="wpcr-output">', esc_html__( 'Output', 'wp-cron-runner' ), '</h3>';
 	if ( '' === $output && ! $dropped ) {
-		echo '<p>', null === ( $run['output'] ?? null ) && ! is_runner_here() ? esc_html__( 'Only the runner has it.', 'wp-cron-runner' ) : esc_html__( 'It printed nothing.', 'wp-cron-runner' ), '</p>';
+		$words = __( 'It printed nothing.', 'wp-cron-runner' );
+		if ( 'journal' === $run['from'] ) {
+			$words = is_runner_here() ? __( 'The runner does not have it any more.', 'wp-cron-runner' ) : __( 'Only the runner has it.', 'wp-cron-runner' );
+		}
+		if ( in_array( $run['outcome'], array( 'claimed', 'running' ), true ) ) {
+			$words = __( 'It has not ended yet.', 'wp-cron-runner' );
+		}
+		echo '<p>', html( $words ), '</p>'; // phpcs:ignore WordPress.Security.EscapeOutput
 		return;
 	}
 	echo '<pre tabindex="0" role="region" aria-labelledby="wpcr-output" dir="auto">', html( visible_lines( $output ) ), '</pre>'; // phpcs:ignore WordPress.Security.EscapeOutput
@@ -165,13 +172,19 @@ function run_waited_for(): ?string {
 
 /**
  * The page on which a run is waited for. It looks again by itself; without scripts by a reload, and there is a link in any case.
+ * After ten minutes it waits no longer: nobody may be there to read it.
  */
 function show_waiting(): void {
-	$again = panel_url( array( 'screen' => 'waiting', 'hook' => asked( 'hook' ), 'since' => (int) asked( 'since' ) ) );
+	$since = (int) asked( 'since' );
+	$again = panel_url( array( 'screen' => 'waiting', 'hook' => asked( 'hook' ), 'since' => $since ) );
+	$until = $since + 10 * MINUTE_IN_SECONDS * 1000;
 	/* translators: %s: name of a hook. */
 	echo '<h2>', sprintf( esc_html__( '%s is running …', 'wp-cron-runner' ), shown( asked( 'hook' ) ) ), '</h2>'; // phpcs:ignore WordPress.Security.EscapeOutput
 	/* translators: %s: a time. */
-	echo '<p role="status" id="wpcr-waiting">', sprintf( esc_html__( 'Asked for at %s. Its result is shown here as soon as it has ended.', 'wp-cron-runner' ), shown_time( (int) asked( 'since' ) ) ), '</p>'; // phpcs:ignore WordPress.Security.EscapeOutput
-	echo '<p><a href="', esc_url( $again ), '">', esc_html__( 'Look again', 'wp-cron-runner' ), '</a></p><noscript><meta http-equiv="refresh" content="2"></noscript>';
-	echo '<script>(function look(){setTimeout(function(){fetch(location.href,{credentials:"same-origin"}).then(function(answer){if(answer.redirected){location.replace(answer.url)}else{return answer.text().then(function(text){var now=new DOMParser().parseFromString(text,"text/html").getElementById("wpcr-waiting");if(now){document.getElementById("wpcr-waiting").textContent=now.textContent}look()})}}).catch(look)},2000)})()</script>';
+	echo '<p role="status">', sprintf( esc_html__( 'Asked for at %s. Its result is shown here as soon as it has ended.', 'wp-cron-runner' ), shown_time( $since, false ) ), '</p>'; // phpcs:ignore WordPress.Security.EscapeOutput
+	echo '<p><a href="', esc_url( $again ), '">', esc_html__( 'Look again', 'wp-cron-runner' ), '</a> ', screen_link( history_of( asked( 'hook' ) ), esc_html__( 'All runs of this hook', 'wp-cron-runner' ) ), '</p>'; // phpcs:ignore WordPress.Security.EscapeOutput
+	if ( now_ms() < $until ) {
+		echo '<noscript><meta http-equiv="refresh" content="2"></noscript>';
+		echo '<script>(function look(){setTimeout(function(){fetch(location.href,{credentials:"same-origin"}).then(function(answer){if(answer.redirected){location.replace(answer.url)}else if(Date.now()<', (int) $until, '){look()}}).catch(look)},2000)})()</script>';
+	}
 }

@@ -54,10 +54,11 @@ function clock_text( int $ms, bool $date = true ): string {
 /**
  * The same as HTML, with how far away it is.
  */
-function shown_time( ?int $ms, bool $distance = true ): string {
+function shown_time( ?float $ms, bool $distance = true ): string {
 	if ( null === $ms ) {
 		return '—';
 	}
+	$ms   = within_centuries( $ms );
 	$html = '<time datetime="' . esc_attr( (string) rfc3339( $ms ) ) . '">' . html( clock_text( $ms ) ) . '</time>';
 	return $distance ? $html . ' <span class="wpcr-more wpcr-far">' . html( distance( $ms ) ) . '</span>' : $html;
 }
@@ -75,8 +76,8 @@ function distance( int $ms ): string {
 /**
  * A length of time, which no line breaks.
  */
-function duration( ?int $ms ): string {
-	return null === $ms ? '—' : str_replace( ' ', "\u{a0}", duration_words( $ms ) );
+function duration( ?float $ms ): string {
+	return null === $ms ? '—' : str_replace( ' ', "\u{a0}", duration_words( within_centuries( $ms ) ) );
 }
 
 /**
@@ -114,6 +115,7 @@ function outcome_words(): array {
 		'interrupted' => __( 'interrupted', 'wp-cron-runner' ),
 		'skipped'     => __( 'skipped', 'wp-cron-runner' ),
 		'claimed'     => __( 'about to start', 'wp-cron-runner' ),
+		'given_back'  => __( 'given back, not started', 'wp-cron-runner' ),
 		'running'     => __( 'running', 'wp-cron-runner' ),
 		'held'        => __( 'held', 'wp-cron-runner' ),
 		'requeued'    => __( 'put back', 'wp-cron-runner' ),
@@ -127,11 +129,29 @@ function outcome_words(): array {
 function shown_outcome( array $run ): string {
 	$words   = outcome_words();
 	$outcome = (string) ( $run['outcome'] ?? '' );
-	$sign    = array( 'ok' => '✓', 'skipped' => '–' )[ $outcome ] ?? '✕';
-	$class   = array( 'ok' => 'wpcr-good', 'skipped' => 'wpcr-more' )[ $outcome ] ?? 'wpcr-bad';
+	$looks   = array(
+		'ok'         => array( '✓', 'wpcr-good' ),
+		'skipped'    => array( '–', 'wpcr-more' ),
+		'given_back' => array( '–', 'wpcr-more' ),
+		'claimed'    => array( '…', 'wpcr-note' ),
+		'running'    => array( '…', 'wpcr-note' ),
+	);
+
+	list( $sign, $class ) = $looks[ $outcome ] ?? array( '✕', 'wpcr-bad' );
+
 	$then    = (string) ( $run['then'] ?? 'none' );
 	$html    = '<span class="' . $class . '"><span aria-hidden="true">' . $sign . '</span> ' . html( $words[ $outcome ] ?? $outcome ) . '</span>';
 	return isset( $words[ $then ] ) ? $html . ', ' . html( $words[ $then ] ) : $html;
+}
+
+/**
+ * Where the runner answers and its history does not: whose word this part of the page is.
+ */
+function show_source( array $report ): void {
+	if ( is_runner_here() && 'runner' !== $report['from'] ) {
+		/* translators: %s: why, a sentence. */
+		echo notice( 'warning', html( sprintf( __( 'The runner does not tell of its runs: %s What follows is read from the site’s own journal.', 'wp-cron-runner' ), visible( (string) $report['why'], SHOWN_BYTES ) ) ) ); // phpcs:ignore WordPress.Security.EscapeOutput
+	}
 }
 
 /**
@@ -149,7 +169,7 @@ function notice( string $kind, string $html ): string {
  * @param array  $more  class, disabled, inside (more fields, HTML).
  */
 function button( string $action, array $of, string $label, string $about = '', array $more = array() ): string {
-	$of   = http_build_query( $of );
+	$of   = http_build_query( $of, '', '&' );
 	$html = '<form method="post" class="wpcr-form" action="' . esc_url( admin_url( 'admin-post.php' ) ) . '">';
 	foreach ( array( 'action' => PANEL_FORM, 'do' => $action, 'of' => $of, '_wpnonce' => wp_create_nonce( nonce_of( $action, $of ) ) ) as $name => $value ) {
 		$html .= '<input type="hidden" name="' . $name . '" value="' . esc_attr( $value ) . '">';

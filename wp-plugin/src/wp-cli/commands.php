@@ -213,6 +213,7 @@ final class Commands {
 			}
 			$until = $at->getTimestamp() * 1000;
 		}
+		$this->answer( $args ? is_hook_known( $args[0] ) : true );
 		$this->answer( $args ? pause_hook( $args[0], $until ) : ask_runner( '/v1/sites/' . site_name() . '/pause', array( 'until_ms' => $until ) ) );
 		/* translators: %s: a hook, or the site's name. */
 		\WP_CLI::success( sprintf( __( '%s is paused.', 'wp-cron-runner' ), visible( $args[0] ?? site_name() ) ) );

@@ -253,22 +253,18 @@ function quantiles( array $values ): ?array {
 }
 
 /**
- * The option, read once for a page: 100,000 events fill half of wp-admin's memory.
+ * The option, and null or why it cannot be read. Not kept: 100,000 events are most of the memory that wp-admin has.
  *
- * @return array cron; error, null or why it cannot be read.
+ * @return array cron, error.
  */
-function cron_of_page(): array {
-	static $known = null;
-	if ( null === $known ) {
-		try {
-			$known = array( events_in( read_cron( page_connection() ) ), null );
-		} catch ( Corrupt_Cron $e ) {
-			$known = array( array(), $e->getMessage() );
-		} catch ( Database_Error $e ) {
-			$known = array( array(), database_words( $e ) );
-		}
+function cron_now(): array {
+	try {
+		return array( events_in( read_cron( page_connection() ) ), null );
+	} catch ( Corrupt_Cron $e ) {
+		return array( array(), $e->getMessage() );
+	} catch ( Database_Error $e ) {
+		return array( array(), database_words( $e ) );
 	}
-	return $known;
 }
 
 /**
@@ -288,7 +284,7 @@ function events_by_time( array $cron ): \Generator {
  * The soonest event of which `$is_it( timestamp, hook, key )` says so, as report_events() tells it; null where there is none.
  */
 function find_event( callable $is_it ): ?array {
-	foreach ( events_by_time( cron_of_page()[0] ) as $one ) {
+	foreach ( events_by_time( cron_now()[0] ) as $one ) {
 		if ( $is_it( $one[0], $one[1], $one[2] ) ) {
 			return event_as_told( $one, array() );
 		}
@@ -333,7 +329,7 @@ function event_as_told( array $one, array $paused ): array {
  * @param array $filter search (a part of the hook's name), offset, n.
  */
 function report_events( array $filter = array() ): array {
-	list( $cron, $error ) = cron_of_page();
+	list( $cron, $error ) = cron_now();
 	$search = (string) ( $filter['search'] ?? '' );
 	$first  = max( 0, (int) ( $filter['offset'] ?? 0 ) );
 	$last   = $first + max( 1, (int) ( $filter['n'] ?? 50 ) );

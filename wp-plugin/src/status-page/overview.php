@@ -19,7 +19,7 @@ function is_runner_here(): bool {
  */
 function show_troubles(): void {
 	$site  = report_status()['site'];
-	$error = cron_of_page()[1];
+	$error = cron_now()[1];
 	if ( isset( settings()['install'] ) && ! is_original() ) {
 		echo notice( 'warning', html( __( 'This is a copy of a site that a runner looks after: its database has moved or its address is another. The runner does not touch it, and page loads start its events. To have it looked after, give it a name and a key of its own: `wp-cron-runner init`, on its server.', 'wp-cron-runner' ) ) ); // phpcs:ignore WordPress.Security.EscapeOutput
 	} elseif ( ! has_tables() ) {

@@ -1,5 +1,6 @@
 #!/bin/bash
-# Is every PHP file of the plugin read by the oldest PHP that it claims, by this machine's, and by a newer one?
+# Is every PHP file of the plugin read by the oldest PHP that it claims, by this machine's, and by a newer one? Is what it prints
+# escaped, and what it asks of the database prepared?
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 . tests/support/cache.sh
@@ -26,4 +27,12 @@ files=("${plugin[@]}")
 for version in 7.4 8.4; do
 	lint_with node "$cache/php-wasm/php.mjs" "$version" "$PWD"
 done
+
+sniff() { phpcs --standard=tests/plugin/phpcs/WordPress --extensions=php "$@"; }
+found=$(sniff --report=emacs tests/plugin/phpcs/bad.php | grep -c ' error - ' || true)
+if [ "$found" != 8 ]; then
+	echo "lint.sh: the sniffs found $found of 8 faults in tests/plugin/phpcs/bad.php" >&2
+	exit 1
+fi
+sniff -q -s wp-plugin
 echo "lint.sh: ${#plugin[@]} PHP files of the plugin, read by PHP 7.4, $(php -r 'echo PHP_VERSION;') and 8.4"

@@ -47,6 +47,7 @@ missing_packages() {
 		command -v redis-server >/dev/null || echo redis-server
 		command -v ip >/dev/null || echo iproute2
 		command -v crontab >/dev/null || echo cron
+		command -v phpcs >/dev/null || echo php-codesniffer
 		have_module redis || echo php-redis
 		[ -n "$(faketime_library)" ] || echo libfaketime
 		chromium_binary >/dev/null || echo "$(chromium_package)"

@@ -534,7 +534,7 @@ fn a_command_line_that_is_not_signed_right_gets_the_same_answer() {
     for call in ["due", "settle"] {
         let ask = |envelope: &str| match call {
             "due" => php(&[&endpoint, call, &root], envelope),
-            _ => php(&[&phar, "cron-runner", call, &in_root, &url], envelope),
+            _ => php(&[&phar, "cron-runner", "call", call, &in_root, &url], envelope),
         };
         let good = target.signed(Door::Front, call, TAKE);
         for wrong in [

@@ -4,7 +4,7 @@
  *
  * - the front door, POST /?wp-cron-runner=CALL, recognised when the plugin's main file is loaded;
  * - this very file, named to php-fpm over FastCGI: calls that only look are answered without loading all of WordPress;
- * - this very file, `php endpoint.php CALL ROOT` with the request on stdin: the same looks beside `wp cron-runner CALL`.
+ * - this very file, `php endpoint.php CALL ROOT` with the request on stdin: the same looks beside `wp cron-runner call CALL`.
  *
  * @package WP_Cron_Runner
  */

@@ -80,10 +80,7 @@ impl Entry {
         let Some((asked, records)) = self.answers.remove(&end.sent) else { return };
         let is_his_mistake = matches!(end.failure, Some(Failure::NoSuchHook(_)));
         let failure = if is_his_mistake { end.failure.take() } else { end.failure.clone() };
-        let is_his = |busy: &&Busy| {
-            let only = asked.only.as_ref();
-            only.is_some_and(|only| only.covers(busy))
-        };
+        let is_his = |busy: &&Busy| asked.only.as_ref().is_some_and(|only| only.covers(busy));
         let busy = end.seen.as_ref().and_then(|seen| seen.busy.iter().find(is_his));
         let _ = asked.answer.send(match (failure, busy) {
             (Some(failure), _) if records.is_empty() => Err(failure),

@@ -37,7 +37,7 @@ fn lateness(site: &Site, hook: &str, due: &BTreeMap<String, i64>) -> Vec<i64> {
 /// Half of the events are there before the runner, half are scheduled by page views while it runs.
 #[test]
 fn sixty_events_at_random_moments_each_run_once_and_on_time() {
-    const SPAN: u64 = 120;
+    const SPAN: u64 = 70;
     let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(0x5eed_2026_u64);
     let mut draw = Draw(seed);
     let site = Site::builder().mariadb().workers(8).start();

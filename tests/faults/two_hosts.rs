@@ -145,7 +145,7 @@ fn row_27_two_hosts_for_long() {
         plan.recurring(site, 1, "every_2s", "fx_sleep", &json!([2.3]));
     }
     let began = unix_now();
-    let seconds = times(30, 600);
+    let seconds = times(20, 600);
     while unix_now() < began + i64::try_from(seconds).expect("ten minutes") {
         let which = usize::try_from(random.below(count as u64)).expect("a few");
         let hook: &&str = random.pick(&["fx_ok", "fx_exit", "fx_exception"]);

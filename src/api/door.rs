@@ -8,8 +8,8 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::shared::{Server, Shared};
@@ -19,6 +19,11 @@ use crate::protocol::signature::{ANSWER_HEADER, Admitted, HEADER, Message, site_
 
 /// The answer, or the refusal in its place.
 pub type Reply = Result<Response, Response>;
+
+/// Of a request that says all by its path.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EmptyBody {}
 
 /// Who asks, and for which site or job.
 pub struct Caller {

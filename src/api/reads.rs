@@ -10,14 +10,15 @@ use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::door::{Caller, Reply, admit};
+use super::door::{Caller, EmptyBody, Reply, admit};
 use super::server::{runner_now, view_of};
 use super::shared::{Server, Shared};
 use crate::clock;
 use crate::history::sqlite::{self, Reader};
-use crate::history::summary::{Point, summary};
+use crate::history::summary::{Point, Summary, summary};
 use crate::history::{Deploy, Filter, RunRecord};
 use crate::outcome::{Outcome, Stop, Then, exit};
+use crate::scheduler::JobView;
 
 const MOST_RUNS: usize = 500;
 /// Of all hosts' runs a summary has the newest; each hundred cost Redis a question.
@@ -25,10 +26,6 @@ const MOST_SHARED: usize = 20_000;
 const MOST_MARKS: usize = 50;
 /// The whole of a day and of a week, and no more than is kept anyway.
 const LONGEST_MS: i64 = 31 * 86_400_000;
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct EmptyBody {}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -59,7 +56,7 @@ fn default_n() -> usize {
 pub async fn view(shared: Shared, Path(name): Path<String>, uri: Uri, headers: HeaderMap, body: Bytes) -> Reply {
     let (caller, _) = admit::<EmptyBody>(&shared, Some(&name), &uri, &headers, &body)?;
     let Some(site) = view_of(&caller.server, &name).await else { return Err(no_such(&caller)) };
-    let of_site = |job: &&crate::scheduler::JobView| job.site.as_ref() == Some(&name);
+    let of_site = |job: &&JobView| job.site.as_ref() == Some(&name);
     let jobs: Vec<_> = caller.server.published.borrow().jobs.iter().filter(of_site).cloned().collect();
     let runner = runner_now(&caller.server);
     Ok(caller.answer(StatusCode::OK, &json!({"runner": runner, "site": site, "jobs": jobs})))
@@ -113,8 +110,8 @@ pub async fn numbers(shared: Shared, Path(name): Path<String>, uri: Uri, headers
     }
     let numbers = async {
         let points = points(&caller.server, &name, ask.since_ms).await?;
-        let marks: Vec<Deploy> = deploys(&caller.server).await?;
-        let marks: Vec<Deploy> = marks.into_iter().filter(|mark| mark.at_ms >= ask.since_ms).collect();
+        let mut marks = deploys(&caller.server).await?;
+        marks.retain(|mark| mark.at_ms >= ask.since_ms);
         Ok::<_, String>((summary(&points, ask.since_ms, now), marks))
     };
     Ok(match numbers.await {
@@ -126,7 +123,7 @@ pub async fn numbers(shared: Shared, Path(name): Path<String>, uri: Uri, headers
 #[derive(Serialize)]
 struct Numbers {
     #[serde(flatten)]
-    summary: crate::history::summary::Summary,
+    summary: Summary,
     marks: Vec<Deploy>,
 }
 

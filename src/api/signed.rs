@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::sync::oneshot;
 
-use super::door::{Caller, Reply, admit};
+use super::door::{Caller, EmptyBody, Reply, admit};
 use super::shared::{Server, Shared};
 use crate::clock;
 use crate::history::Deploy;
@@ -42,10 +42,6 @@ struct PauseBody {
 struct DeployBody {
     note: String,
 }
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct EmptyBody {}
 
 pub async fn notice(shared: Shared, Path(name): Path<String>, uri: Uri, headers: HeaderMap, body: Bytes) -> Reply {
     let admitted = admit::<Notice>(&shared, Some(&name), &uri, &headers, &body);

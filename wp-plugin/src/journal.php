@@ -147,34 +147,31 @@ function get_state( Connection $db, string $name, bool $for_update = false ): ?a
  * Writes one value of the state table.
  */
 function set_state( Connection $db, string $name, array $value ): void {
-	$json = (string) wp_json_encode( $value );
-	$blog = get_current_blog_id();
-	$have = 'SELECT 1 FROM ' . state_table() . ' WHERE blog = ? AND name = ?';
-	if ( null === $db->value( $have, array( $blog, $name ) ) ) {
-		try {
-			$db->write( 'INSERT INTO ' . state_table() . ' (blog, name, value, updated_ms) VALUES (?, ?, ?, ?)', array( $blog, $name, $json, now_ms() ) );
-			return;
-		} catch ( Database_Error $e ) {
-			// Somebody has made it meanwhile: 1062 of MySQL, 19 of SQLite, none from the drop-in. Any other error may have ended the transaction.
-			if ( ! in_array( (int) $e->getCode(), array( 0, 19, 1062 ), true ) || null === $db->value( $have, array( $blog, $name ) ) ) {
-				throw $e;
-			}
-		}
+	if ( ! make_state( $db, $name, $value ) ) {
+		$db->write( 'UPDATE ' . state_table() . ' SET value = ?, updated_ms = ? WHERE blog = ? AND name = ?', array( (string) wp_json_encode( $value ), now_ms(), get_current_blog_id(), $name ) );
 	}
-	$db->write( 'UPDATE ' . state_table() . ' SET value = ?, updated_ms = ? WHERE blog = ? AND name = ?', array( $json, now_ms(), $blog, $name ) );
 }
 
 /**
  * Makes one value of the state table, unless there is one.
+ *
+ * @return bool Was it this call that made it?
  */
-function make_state( Connection $db, string $name, array $value ): void {
+function make_state( Connection $db, string $name, array $value ): bool {
+	$blog = get_current_blog_id();
 	$have = 'SELECT 1 FROM ' . state_table() . ' WHERE blog = ? AND name = ?';
+	if ( null !== $db->value( $have, array( $blog, $name ) ) ) {
+		return false;
+	}
 	try {
-		$db->write( 'INSERT INTO ' . state_table() . ' (blog, name, value, updated_ms) VALUES (?, ?, ?, ?)', array( get_current_blog_id(), $name, (string) wp_json_encode( $value ), now_ms() ) );
+		$db->write( 'INSERT INTO ' . state_table() . ' (blog, name, value, updated_ms) VALUES (?, ?, ?, ?)', array( $blog, $name, (string) wp_json_encode( $value ), now_ms() ) );
+		return true;
 	} catch ( Database_Error $e ) {
-		if ( null === $db->value( $have, array( get_current_blog_id(), $name ) ) ) {
+		// Somebody has made it meanwhile: 1062 of MySQL, 19 of SQLite, none from the drop-in. Any other error may have ended the transaction.
+		if ( ! in_array( (int) $e->getCode(), array( 0, 19, 1062 ), true ) || null === $db->value( $have, array( $blog, $name ) ) ) {
 			throw $e;
 		}
+		return false;
 	}
 }
 

@@ -62,10 +62,8 @@ function owner( Connection $db, bool $for_update = false ): array {
  * @throws Refused `stale` while somebody else is owner and is not silent.
  */
 function take_over( Connection $db, string $id, string $name, int $expect_ms, int $least_epoch, string $realm = '', bool $has_lease = false ): int {
-	if ( null === get_state( $db, 'owner' ) ) {
-		// A row that is not there cannot be locked, and two first take-overs would be told the same epoch.
-		set_state( $db, 'owner', owner( $db ) );
-	}
+	// A row that is not there cannot be locked, and two first take-overs would be told the same epoch.
+	make_state( $db, 'owner', owner( $db ) );
 	$db->begin();
 	try {
 		$owner = owner( $db, true );

@@ -150,8 +150,8 @@ final class Frames {
 
 /**
  * Text of a site's code for people's eyes: what would steer a terminal or turn the direction of a line (C0, C1, the marks of
- * Unicode's bidirectional algorithm) becomes \xHH or \u{hhhh}, as the
- * runner writes it, and what is too long is cut, its length said.
+ * Unicode's bidirectional algorithm) becomes \xHH or \u{hhhh}, as the runner writes it, and what is too long is cut, its length
+ * said.
  *
  * @param int $most Bytes.
  */

@@ -23,7 +23,7 @@ const SUMMARY_ROWS = 20000;
 function runner_or_journal( string $what, array $body, callable $journal ): array {
 	static $away = null;
 	// One silence is enough for a page.
-	$answer = null === $away ? ask_runner( '/v1/sites/' . site_name() . '/' . $what, $body ) : $away;
+	$answer = null === $away ? ask_of_site( $what, $body ) : $away;
 	if ( ! is_wp_error( $answer ) ) {
 		return array( 'from' => 'runner', 'why' => null, 'answer' => $answer );
 	}

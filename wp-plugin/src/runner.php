@@ -48,6 +48,16 @@ function ask_runner( string $path, array $body = array(), float $seconds = 3.0 )
 }
 
 /**
+ * Asks it about this site, or to do something with it.
+ *
+ * @param string $what Such as `view` or `pause`.
+ * @return array|\WP_Error As ask_runner().
+ */
+function ask_of_site( string $what, array $body = array(), float $seconds = 3.0 ) {
+	return ask_runner( '/v1/sites/' . site_name() . "/$what", $body, $seconds );
+}
+
+/**
  * All that comes until the other side closes; null where that takes too long.
  */
 function read_until( $socket, int $until ): ?string {

@@ -108,7 +108,7 @@ function do_run( array $of ): array {
 	if ( ! event_in_option( $hook, $key ) ) {
 		return array( null, new \WP_Error( 'event', __( 'There is no such event any more; nothing was run.', 'wp-cron-runner' ) ) );
 	}
-	$runs = ask_runner( '/v1/sites/' . site_name() . '/run', array( 'hook' => printable( $hook ), 'key' => $key, 'due_at' => (int) ( $of['due'] ?? 0 ) ), RUN_WAITS );
+	$runs = ask_of_site( 'run', array( 'hook' => printable( $hook ), 'key' => $key, 'due_at' => (int) ( $of['due'] ?? 0 ) ), RUN_WAITS );
 	if ( is_wp_error( $runs ) ) {
 		$query = array( 'screen' => 'waiting', 'since' => $since ) + history_of( $hook );
 		return 'late' === $runs->get_error_code() && isset( $query['hook'] ) ? array( $query, null ) : array( null, $runs );
@@ -166,7 +166,7 @@ function do_resume_hook( array $of ): array {
  */
 function do_pause_site(): array {
 	$until = asked_until();
-	$done  = is_wp_error( $until ) ? $until : ask_runner( '/v1/sites/' . site_name() . '/pause', array( 'until_ms' => $until ) );
+	$done  = is_wp_error( $until ) ? $until : ask_of_site( 'pause', array( 'until_ms' => $until ) );
 	return array( null, is_wp_error( $done ) ? $done : __( 'The site is paused.', 'wp-cron-runner' ) );
 }
 
@@ -174,7 +174,7 @@ function do_pause_site(): array {
  * Lets it go on.
  */
 function do_resume_site(): array {
-	$done = ask_runner( '/v1/sites/' . site_name() . '/resume' );
+	$done = ask_of_site( 'resume' );
 	return array( null, is_wp_error( $done ) ? $done : __( 'The site runs again.', 'wp-cron-runner' ) );
 }
 

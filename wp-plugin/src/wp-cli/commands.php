@@ -30,9 +30,7 @@ final class Commands {
 	 */
 	public function status( array $args, array $flags ): void {
 		$status = report_status();
-		if ( null !== $status['why'] ) {
-			\WP_CLI::warning( $status['why'] . ' ' . __( "This is what the site's own journal says.", 'wp-cron-runner' ) );
-		}
+		$this->tell_source( $status );
 		$site  = $status['site'];
 		$facts = array(
 			'state'        => $site['state'],
@@ -150,9 +148,7 @@ final class Commands {
 			$filter['then'] = 'held';
 		}
 		$report = report_history( $filter );
-		if ( null !== $report['why'] ) {
-			\WP_CLI::warning( $report['why'] . ' ' . __( "This is what the site's own journal says.", 'wp-cron-runner' ) );
-		}
+		$this->tell_source( $report );
 		$this->show_runs( $flags, $report['runs'] );
 	}
 
@@ -183,7 +179,7 @@ final class Commands {
 		}
 		$only = $args ? array( 'hook' => printable( $args[0] ) ) + array_intersect_key( $flags, array( 'key' => 1 ) ) : array( 'hook' => null );
 		// As long as a run may take: who loses patience ends the waiting, not the run.
-		$runs = $this->answer( ask_runner( '/v1/sites/' . site_name() . '/run', $only, DAY_IN_SECONDS ) );
+		$runs = $this->answer( ask_of_site( 'run', $only, DAY_IN_SECONDS ) );
 		$this->show_runs( $flags, $runs );
 		foreach ( $runs as $run ) {
 			if ( ! in_array( $run['outcome'], array( 'ok', 'skipped' ), true ) ) {
@@ -214,7 +210,7 @@ final class Commands {
 			$until = $at->getTimestamp() * 1000;
 		}
 		$this->answer( $args ? is_hook_known( $args[0] ) : true );
-		$this->answer( $args ? pause_hook( $args[0], $until ) : ask_runner( '/v1/sites/' . site_name() . '/pause', array( 'until_ms' => $until ) ) );
+		$this->answer( $args ? pause_hook( $args[0], $until ) : ask_of_site( 'pause', array( 'until_ms' => $until ) ) );
 		/* translators: %s: a hook, or the site's name. */
 		\WP_CLI::success( sprintf( __( '%s is paused.', 'wp-cron-runner' ), visible( $args[0] ?? site_name() ) ) );
 	}
@@ -228,7 +224,7 @@ final class Commands {
 	 * : This hook alone.
 	 */
 	public function resume( array $args ): void {
-		$this->answer( $args ? resume_hook( $args[0] ) : ask_runner( '/v1/sites/' . site_name() . '/resume' ) );
+		$this->answer( $args ? resume_hook( $args[0] ) : ask_of_site( 'resume' ) );
 		/* translators: %s: a hook, or the site's name. */
 		\WP_CLI::success( sprintf( __( '%s goes on.', 'wp-cron-runner' ), visible( $args[0] ?? site_name() ) ) );
 	}
@@ -257,6 +253,15 @@ final class Commands {
 	public function drop( array $args ): void {
 		$this->answer( decide_run( $args[0], 'drop' ) );
 		\WP_CLI::success( __( 'The run is dropped.', 'wp-cron-runner' ) );
+	}
+
+	/**
+	 * Where it is not the runner's word: whose, and why.
+	 */
+	private function tell_source( array $report ): void {
+		if ( null !== $report['why'] ) {
+			\WP_CLI::warning( $report['why'] . ' ' . __( "This is what the site's own journal says.", 'wp-cron-runner' ) );
+		}
 	}
 
 	/**
